@@ -1,0 +1,231 @@
+"""Training pairs simulated while the training runs: no files, and no pair twice."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.optics.microscope import Microscope
+from fluofocus.prepare.normalise import normalisation_from_image
+from fluofocus.simulate.camera import expected_counts, record
+from fluofocus.simulate.draws import OpticsDraws, PhantomDraw, Range, log_uniform, uniform
+from fluofocus.simulate.image_formation import ImageFormation
+from fluofocus.simulate.specimen import Specimen, SpecimenGrid
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class SimulationConfig(BaseModel):
+    """What the simulated training pairs are drawn from.
+
+    ``peak_photons`` are those of the brightest pixel of the whole focus scan.
+    ``depth_um`` is how far above and below the middle specimens and focal planes
+    reach. A specimen is imaged at ``planes_per_specimen`` planes, a share
+    ``sharp_share`` of which lies where its emitters are, and used for
+    ``images_per_specimen`` inputs on average; ``specimens_in_memory`` are mixed at a
+    time. Likewise a microscope serves ``specimens_per_microscope`` specimens and
+    ``microscopes_in_memory`` are mixed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phantoms: Annotated[tuple[PhantomDraw, ...], Field(min_length=1)]
+    optics: OpticsDraws = OpticsDraws()
+    peak_photons: Range = (300.0, 20000.0)
+    background_photons: Range = (1.0, 100.0)
+    defocus_um: Annotated[float, Field(gt=0)] = 10.0
+    depth_um: Annotated[float, Field(gt=0)] = 10.0
+    z_step_um: Range = (0.4, 0.6)
+    crop_px: Annotated[int, Field(ge=16)] = 128
+    targets_per_image: Count = 4
+    planes_per_specimen: Annotated[int, Field(ge=2)] = 14
+    sharp_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    images_per_specimen: Count = 8
+    specimens_in_memory: Count = 64
+    microscopes_in_memory: Count = 48
+    specimens_per_microscope: Count = 64
+
+
+class SimulatedPairs(IterableDataset[dict[str, Tensor]]):
+    """An endless stream of batches of noisy inputs and clean targets.
+
+    Each batch holds ``image`` ``(B, 1, H, W)``, normalised by itself as in inference;
+    ``dpm_um`` ``(B, T)``; and ``target`` ``(B, T, H, W)``, noise-free, on the input's
+    scale. Batch ``n`` is a function of the seed and ``n`` alone, so a training that was
+    stopped goes on with the very pairs it would have seen.
+
+    Parameters
+    ----------
+    seed
+        Decides everything drawn.
+    start_batch
+        Number of the first batch.
+    stream, streams
+        Which of several disjoint streams this is, when several processes train.
+    """
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        config: SimulationConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        start_batch: int = 0,
+        stream: int = 0,
+        streams: int = 1,
+    ) -> None:
+        self.microscope = microscope
+        self.config = config
+        self.batch_size = batch_size
+        self.seed = seed
+        self.start_batch = start_batch
+        self.stream = stream
+        self.streams = streams
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Draw batches for ever, shared among the loader's workers."""
+        worker = get_worker_info()
+        workers, worker_id = (worker.num_workers, worker.id) if worker else (1, 0)
+        if worker is not None:
+            torch.set_num_threads(1)
+        source = PairSource(self.microscope, self.config, self.seed * self.streams + self.stream)
+        for batch in itertools.count(self.start_batch + worker_id, workers):
+            first = batch * self.batch_size
+            pairs = [source.pair(first + index) for index in range(self.batch_size)]
+            yield {key: torch.stack([pair[key] for pair in pairs]) for key in pairs[0]}
+
+
+@dataclass(frozen=True)
+class _Optics:
+    microscope: Microscope
+    grid: SpecimenGrid
+    images: ImageFormation
+
+
+@dataclass(frozen=True)
+class _ImagedSpecimen:
+    """Images of one specimen, ``(planes, y, x)``, the brightest pixel one.
+
+    The first ``inputs`` of its planes are spread over the depth, the others lie where
+    its emitters are.
+    """
+
+    photons: Tensor
+    planes_um: Tensor
+    inputs: int
+
+
+class PairSource:
+    """Training pairs by number: each is drawn with its own seed from sliding windows.
+
+    Pair ``i`` shows one of the ``specimens_in_memory`` specimens whose window it is in,
+    specimen ``k`` one of the ``microscopes_in_memory`` microscopes; both are kept only
+    as long as their windows last.
+    """
+
+    def __init__(self, microscope: Microscope, config: SimulationConfig, seed: int) -> None:
+        self.microscope = microscope
+        self.config = config
+        self.seed = seed
+        self._optics = lru_cache(config.microscopes_in_memory)(self._draw_optics)
+        self._specimen = lru_cache(config.specimens_in_memory)(self._image_specimen)
+
+    def _choice(self, kind: int, number: int) -> tuple[random.Random, torch.Generator]:
+        seed = int(np.random.SeedSequence([self.seed, kind, number]).generate_state(1)[0])
+        return random.Random(seed), torch.Generator().manual_seed(seed)
+
+    def pair(self, number: int) -> dict[str, Tensor]:
+        """Return one input with its targets: ``image``, ``dpm_um`` and ``target``."""
+        choice, generator = self._choice(0, number)
+        first = number // self.config.images_per_specimen
+        for _ in range(20):
+            specimen = self._specimen(first + choice.randrange(self.config.specimens_in_memory))
+            try:
+                return self._expose(specimen, choice, generator)
+            except FluoFocusError:  # an exposure without any signal: take another
+                continue
+        raise FluoFocusError("The simulated images are all empty: raise peak_photons.")
+
+    def _draw_optics(self, number: int) -> _Optics:
+        config = self.config
+        _, generator = self._choice(1, number)
+        microscope = config.optics.draw(self.microscope, generator)
+        step = uniform(config.z_step_um, generator)
+        count = int(config.depth_um / step)
+        depths = torch.arange(-count, count + 1) * step
+        planes = depths + uniform((-0.5 * step, 0.5 * step), generator)
+        grid = SpecimenGrid(
+            (config.crop_px, config.crop_px), self.microscope.pixel_size_um, tuple(depths.tolist())
+        )
+        return _Optics(microscope, grid, ImageFormation(microscope, grid, planes))
+
+    def _image_specimen(self, number: int) -> _ImagedSpecimen:
+        config = self.config
+        choice, generator = self._choice(2, number)
+        first = number // config.specimens_per_microscope
+        optics = self._optics(first + choice.randrange(config.microscopes_in_memory))
+        weights = [draw.weight for draw in config.phantoms]
+        draw = choice.choices(config.phantoms, weights)[0]
+        specimen = draw.draw(generator).draw(optics.grid, generator)
+        all_planes = optics.images.planes_um
+        sharp = round(config.sharp_share * config.planes_per_specimen)
+        spread = min(config.planes_per_specimen - sharp, len(all_planes))
+        depths = emitter_depths_um(specimen)
+        planes = choice.sample(range(len(all_planes)), spread)
+        for _ in range(sharp):
+            depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, 0.5)
+            planes.append(int((all_planes - depth).abs().argmin()))
+        photons = optics.images(specimen, planes)
+        peak = photons.max().clamp(min=1e-12)
+        return _ImagedSpecimen(photons / peak, all_planes[planes], spread)
+
+    def _expose(
+        self, specimen: _ImagedSpecimen, choice: random.Random, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        config = self.config
+        camera = self.microscope.camera
+        index = choice.randrange(specimen.inputs)
+        distance = specimen.planes_um - specimen.planes_um[index]
+        reachable = torch.nonzero(distance.abs() <= config.defocus_um)[:, 0].tolist()
+        repeats = -(-config.targets_per_image // len(reachable))
+        targets = choice.sample(reachable * repeats, config.targets_per_image)
+        peak = log_uniform(config.peak_photons, generator)
+        background = log_uniform(config.background_photons, generator)
+        photons = specimen.photons[[index, *targets]] * peak + background
+        counts = record(photons[0], camera, generator)
+        normalisation = normalisation_from_image(counts.numpy().astype(np.uint16))
+        pair = {
+            "image": normalisation.apply(counts)[None],
+            "target": normalisation.apply(expected_counts(photons[1:], camera)),
+        }
+        return _turn(pair, choice.randrange(4), choice.random() < 0.5) | {
+            "dpm_um": distance[targets]
+        }
+
+
+def emitter_depths_um(specimen: Specimen) -> Tensor:
+    """Return the depths of a specimen's balls, or of the slabs of its volume that emit."""
+    if specimen.volume is None:
+        return specimen.ball_positions_um[:, 0]
+    emitted = specimen.volume.sum(dim=(1, 2)).cpu()
+    return torch.tensor(specimen.grid.depths_um)[emitted >= 0.01 * emitted.sum() / len(emitted)]
+
+
+def _turn(images: dict[str, Tensor], quarter_turns: int, mirrored: bool) -> dict[str, Tensor]:
+    """Turn all images of a pair by the same multiple of 90 degrees, mirrored or not."""
+    turned = {key: value.rot90(quarter_turns, (-2, -1)) for key, value in images.items()}
+    if mirrored:
+        turned = {key: value.flip(-1) for key, value in turned.items()}
+    return {key: value.contiguous() for key, value in turned.items()}

@@ -1,0 +1,43 @@
+"""Microscope makers' formats, through optional bioio plugins."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.io.contents import Contents, bioio_reader
+
+
+def read_czi(path: Path) -> Contents:
+    """Open a Zeiss CZI file."""
+    return _read_with_plugin(path, "czi")
+
+
+def read_nd2(path: Path) -> Contents:
+    """Open a Nikon ND2 file."""
+    return _read_with_plugin(path, "nd2")
+
+
+def read_lif(path: Path) -> Contents:
+    """Open the first image of a Leica LIF file."""
+    return _read_with_plugin(path, "lif")
+
+
+def _read_with_plugin(path: Path, extra: str) -> Contents:
+    from bioio_base.exceptions import UnsupportedFileFormatError
+
+    try:
+        reader = bioio_reader(f"bioio_{extra}", path)
+        pixels = reader.xarray_dask_data
+        sizes = reader.physical_pixel_sizes
+        names = reader.channel_names
+    except ModuleNotFoundError as error:
+        raise FluoFocusError(
+            f"{path} needs an optional reader that is not installed: "
+            f"run  pip install 'fluofocus[{extra}]'  and try again."
+        ) from error
+    except (UnsupportedFileFormatError, OSError, ValueError, RuntimeError) as error:
+        raise FluoFocusError(f"{path} cannot be read as {extra.upper()}: {error}") from error
+    z, y, x = (math.nan if not size else float(size) for size in (sizes.Z, sizes.Y, sizes.X))
+    return Contents(pixels, voxel_size_um=(z, y, x), channel_names=names)

@@ -1,0 +1,52 @@
+"""Refocusing networks behind one interface; the table `MODELS` lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from torch import nn
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.models.deep_z import DeepZ, DeepZConfig
+from fluofocus.models.swift import Swift, SwiftConfig
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A kind of network: the type of its configuration, its class, and a line about it."""
+
+    config_type: type[BaseModel]
+    network_type: type[nn.Module]
+    summary: str
+
+
+MODELS: dict[str, Architecture] = {
+    "swift": Architecture(SwiftConfig, Swift, "encodes the image once, decodes each plane cheaply"),
+    "deep_z": Architecture(DeepZConfig, DeepZ, "the generator of the Deep-Z paper"),
+}
+
+
+def build_network(name: str, config: dict[str, Any] | None = None) -> nn.Module:
+    """Make an untrained network.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is no such architecture, or its configuration is wrong.
+    """
+    if name not in MODELS:
+        raise FluoFocusError(
+            f"There is no architecture {name!r}; choose one of {', '.join(MODELS)}."
+        )
+    architecture = MODELS[name]
+    try:
+        checked = architecture.config_type.model_validate(config or {})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise FluoFocusError(
+            f"The configuration of architecture {name!r} is wrong at {where!r}: {problem['msg']}."
+        ) from error
+    return architecture.network_type(checked)

@@ -1,0 +1,110 @@
+"""Pieces that more than one network is built of."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Dpm = float | Tensor
+"""A digital propagation matrix in µm: a number, a vector, or images (see `as_dpm`)."""
+
+
+def as_dpm(dpm_um: Dpm, image: Tensor) -> Tensor:
+    """Bring a digital propagation matrix into the form that the networks decode.
+
+    Parameters
+    ----------
+    dpm_um
+        Target minus input plane in µm: a number for all images; ``(B,)``, one per
+        image; ``(B, T)``, T targets per image; or ``(B, T, H, W)``, T images.
+    image
+        ``(B, 1, H, W)``, what is to be refocused.
+
+    Returns
+    -------
+    Tensor
+        ``(B, T)`` or ``(B, T, H, W)``, of the image's type and device.
+
+    Raises
+    ------
+    ValueError
+        If the shape fits neither form.
+    """
+    dpm = torch.as_tensor(dpm_um, dtype=image.dtype, device=image.device)
+    batch, _, height, width = image.shape
+    if dpm.ndim == 0:
+        return dpm.expand(batch, 1)
+    if dpm.ndim == 1 and dpm.shape[0] == batch:
+        return dpm[:, None]
+    if dpm.ndim == 2 and dpm.shape[0] in (1, batch):
+        return dpm.expand(batch, -1)
+    if dpm.ndim == 4 and dpm.shape[0] in (1, batch) and dpm.shape[2:] == (height, width):
+        return dpm.expand(batch, -1, -1, -1)
+    raise ValueError(
+        f"a DPM of shape {tuple(dpm.shape)} does not fit images of shape {tuple(image.shape)}"
+    )
+
+
+def require_divisible(image: Tensor, multiple: int) -> None:
+    """Raise ValueError unless height and width are multiples of what the network needs."""
+    height, width = image.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"this network needs images whose sides are multiples of {multiple}, "
+            f"not {height}x{width}: pad them"
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around which the input is carried (He et al. 2016)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, H, W)`` to the same shape."""
+        refined: Tensor = self.second(F.relu_(self.first(F.relu(x))))
+        return x + refined
+
+
+class DistanceEmbedding(nn.Module):
+    """A refocusing distance as Gaussian bumps over the range, then two 1x1 layers.
+
+    A uniform DPM costs one vector; an image of distances costs an image.
+    """
+
+    def __init__(self, range_um: float, bumps: int, channels: int) -> None:
+        super().__init__()
+        centres = torch.linspace(-1.0, 1.0, bumps)
+        self.register_buffer("centres", centres.view(1, bumps, 1, 1), persistent=False)
+        self.range_um = range_um
+        self.sharpness = bumps / 2
+        self.layers = nn.Sequential(
+            nn.Conv2d(bumps + 1, channels, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, dpm_um: Tensor) -> Tensor:
+        """Embed ``(N, 1, h, w)`` distances in µm as ``(N, channels, h, w)``."""
+        distance = dpm_um / self.range_um
+        bumps = torch.exp(-(((distance - self.centres) * self.sharpness) ** 2))
+        embedded: Tensor = self.layers(torch.cat([bumps, distance], dim=1))
+        return embedded
+
+
+class Modulation(nn.Module):
+    """Scale and shift features by an embedding (feature-wise linear modulation, Perez 2018)."""
+
+    def __init__(self, embedding_channels: int, channels: int) -> None:
+        super().__init__()
+        self.to_scale_shift = nn.Conv2d(embedding_channels, 2 * channels, 1)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Modulate ``(N, C, H, W)`` features by ``(N, E, 1, 1)`` or ``(N, E, H, W)``."""
+        scale, shift = self.to_scale_shift(embedding).chunk(2, dim=1)
+        return torch.addcmul(shift, x, scale + 1)

@@ -1,0 +1,63 @@
+"""Networks that score whether an image is real, for adversarial training."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fluofocus.models.deep_z import (
+    CHANNEL_DIVISOR,
+    ReplicateConv2d,
+    Width,
+    initialise_as_deep_z,
+)
+
+BLOCK_CHANNELS = ((48, 96), (96, 192), (192, 384), (384, 768), (768, 1536), (1536, 3072))
+"""(i1, i2) of equation 3 of Deep-Z."""
+LEAK = 0.01
+"""Slope of the leaky ReLUs for negative inputs."""
+
+
+class DeepZDiscriminator(nn.Module):
+    """The discriminator of Deep-Z (Wu et al., Nature Methods 2019, Methods, equation 3).
+
+    Six blocks that halve the image, an average over what is left of it, and two fully
+    connected layers. ``width="compact"`` has a quarter of the paper's channels.
+    """
+
+    def __init__(self, width: Width = "paper") -> None:
+        super().__init__()
+        divisor = CHANNEL_DIVISOR[width]
+        channels = 1
+        self.blocks = nn.ModuleList()
+        for first, second in BLOCK_CHANNELS:
+            self.blocks.append(HalvingBlock(channels, first // divisor, second // divisor))
+            channels = second // divisor
+        self.hidden = nn.Linear(channels, channels)
+        self.to_score = nn.Linear(channels, 1)
+        initialise_as_deep_z(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score ``(B, 1, H, W)`` normalised images: ``(B,)``, 0 for false to 1 for true."""
+        x = image
+        if x.device.type == "cpu":
+            x = x.contiguous(memory_format=torch.channels_last)
+        for block in self.blocks:
+            x = block(x)
+        x = F.leaky_relu(self.hidden(x.mean(dim=(2, 3))), LEAK)
+        return torch.sigmoid(self.to_score(x)).squeeze(1)
+
+
+class HalvingBlock(nn.Module):
+    """Equation 3: two convolutions with leaky ReLUs, the second of stride 2."""
+
+    def __init__(self, in_channels: int, first_channels: int, second_channels: int) -> None:
+        super().__init__()
+        self.first = ReplicateConv2d(in_channels, first_channels)
+        self.second = ReplicateConv2d(first_channels, second_channels, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(B, C, h, w)`` to ``(B, i2, ceil(h/2), ceil(w/2))``."""
+        x = F.leaky_relu_(self.first(x), LEAK)
+        return F.leaky_relu_(self.second(x), LEAK)

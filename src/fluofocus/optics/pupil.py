@@ -1,0 +1,181 @@
+"""The pupil of an objective: where rays pass, how strongly, and with what delay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.zernike import zernike_basis
+from fluofocus.units import nm_to_um
+
+
+@dataclass(frozen=True)
+class PupilGrid:
+    """A square grid over the pupil; every tensor is ``(n, n)``, y first.
+
+    ``weight`` is the share of each cell that lies inside the aperture, so that the
+    rim is smooth; ``sine`` is n sin(theta), the same in every medium.
+    """
+
+    rho: Tensor
+    phi: Tensor
+    weight: Tensor
+    sine: Tensor
+    frequency_per_um: Tensor
+    wavelength_um: float
+
+    @property
+    def size(self) -> int:
+        """Cells along one side."""
+        return int(self.rho.shape[0])
+
+    def axial_component(self, refractive_index: float) -> Tensor:
+        """Return n cos(theta) in a medium, ``(n, n)`` complex: imaginary for evanescent waves."""
+        squared = torch.complex(refractive_index**2 - self.sine**2, torch.zeros_like(self.sine))
+        return torch.sqrt(squared)
+
+
+def pupil_grid(
+    microscope: Microscope,
+    size: int,
+    *,
+    wavelength_nm: float | None = None,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> PupilGrid:
+    """Lay a grid of ``size`` by ``size`` cells over the pupil."""
+    centres = (torch.arange(size, dtype=dtype, device=device) + 0.5) * (2 / size) - 1
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    rho = torch.hypot(x, y)
+    weight = ((1 - rho) * size / 2 + 0.5).clamp(0, 1)
+    rho = rho.clamp(max=1.0)
+    wavelength_um = nm_to_um(wavelength_nm or microscope.emission_wavelength_nm)
+    return PupilGrid(
+        rho=rho,
+        phi=torch.atan2(y, x),
+        weight=weight,
+        sine=rho * microscope.numerical_aperture,
+        frequency_per_um=centres * microscope.numerical_aperture / wavelength_um,
+        wavelength_um=wavelength_um,
+    )
+
+
+def gibson_lanni_path_um(microscope: Microscope, grid: PupilGrid) -> Tensor:
+    """Optical path difference by index mismatch, in µm, ``(n, n)`` complex, at best focus.
+
+    Gibson & Lanni (J. Opt. Soc. Am. A 9, 154, 1992): the layers as used (sample down
+    to the emitter, coverslip, immersion) minus the layers as designed. The parts that
+    only shift the image in z or in phase are projected out, so that zero defocus
+    means best focus; their imaginary part damps evanescent waves.
+    """
+    design_immersion = microscope.design_immersion_index or microscope.immersion_index
+    used_cosine = grid.axial_component(microscope.immersion_index)
+    path = (
+        microscope.emitter_depth_um * grid.axial_component(microscope.sample_index)
+        + microscope.coverslip_thickness_um * grid.axial_component(microscope.coverslip_index)
+        - microscope.design_coverslip_thickness_um
+        * grid.axial_component(microscope.design_coverslip_index)
+        + microscope.design_working_distance_um
+        * (used_cosine - grid.axial_component(design_immersion))
+    )
+    return torch.complex(_without_shift(path.real, used_cosine.real, grid.weight), path.imag)
+
+
+def _without_shift(path: Tensor, axial: Tensor, weight: Tensor) -> Tensor:
+    """Remove the weighted least-squares fit of a constant and of a defocus."""
+    total = weight.sum()
+    axial = axial - (axial * weight).sum() / total
+    path = path - (path * weight).sum() / total
+    shift = (path * axial * weight).sum() / (axial**2 * weight).sum()
+    return path - shift * axial
+
+
+def aberration_um(
+    microscope: Microscope,
+    grid: PupilGrid,
+    *,
+    zernike_rms_waves: Mapping[int, float | Tensor] | None = None,
+) -> Tensor:
+    """Optical path difference in µm, ``(n, n)`` complex: Zernike polynomials and layers.
+
+    ``zernike_rms_waves`` (rms, in waves of the emission) replaces the microscope's;
+    tensors in it carry gradients.
+    """
+    waves = microscope.zernike_rms_waves if zernike_rms_waves is None else zernike_rms_waves
+    path = gibson_lanni_path_um(microscope, grid)
+    if not waves:
+        return path
+    indices = sorted(waves)
+    coefficients = torch.stack([torch.as_tensor(waves[index]).to(grid.rho) for index in indices])
+    basis = zernike_basis(indices, grid.rho, grid.phi)
+    emission_um = nm_to_um(microscope.emission_wavelength_nm)
+    return path + emission_um * torch.einsum("j,jyx->yx", coefficients, basis)
+
+
+def ray_blur_um(microscope: Microscope, cells: int = 64) -> float:
+    """Furthest that aberrations throw a ray off the image point, in µm in the sample.
+
+    It is the steepest slope of the path difference over n sin(theta).
+    """
+    grid = pupil_grid(microscope, cells)
+    path = aberration_um(microscope, grid).real
+    step = 2 * microscope.numerical_aperture / cells
+    inside = grid.weight == 1
+    along_y = path.diff(dim=0).abs()[inside[1:] & inside[:-1]].max()
+    along_x = path.diff(dim=1).abs()[inside[:, 1:] & inside[:, :-1]].max()
+    return float(torch.maximum(along_y, along_x)) / step
+
+
+def pupil_function(
+    microscope: Microscope,
+    grid: PupilGrid,
+    *,
+    zernike_rms_waves: Mapping[int, float | Tensor] | None = None,
+) -> Tensor:
+    """Amplitude and aberrations of the pupil, complex ``(n, n)``, without defocus.
+
+    Aperture, apodisation 1/sqrt(cos(theta)) of an aplanatic lens, radial falloff
+    ``exp(-falloff rho²)``, Zernike phase, Gibson–Lanni phase and mask.
+    ``zernike_rms_waves`` as in `aberration_um`.
+    """
+    path = aberration_um(microscope, grid, zernike_rms_waves=zernike_rms_waves)
+    phase = 2 * math.pi * path / grid.wavelength_um
+    cosine = grid.axial_component(microscope.immersion_index).real / microscope.immersion_index
+    amplitude = grid.weight * torch.exp(-microscope.amplitude_falloff * grid.rho**2)
+    amplitude = amplitude / torch.sqrt(cosine)
+    pupil = amplitude * torch.exp(1j * phase)
+    if microscope.pupil_mask is not None:
+        pupil = pupil * _load_mask(microscope.pupil_mask, grid)
+    return pupil
+
+
+def _load_mask(path: Path, grid: PupilGrid) -> Tensor:
+    """Read a pupil mask and sample it on the grid.
+
+    A real ``.npy`` array is a phase in rad, a complex one a transmission; it covers
+    the square around the pupil.
+    """
+    try:
+        mask = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise FluoFocusError(
+            f"Cannot read pupil mask {path}: give a square .npy array (phase in rad, or complex)."
+        ) from error
+    if mask.ndim != 2 or mask.shape[0] != mask.shape[1] or not np.all(np.isfinite(mask)):
+        raise FluoFocusError(f"Pupil mask {path} must be a square 2D array of finite numbers.")
+    transmission = mask if np.iscomplexobj(mask) else np.exp(1j * mask)
+    parts = torch.as_tensor(np.stack([transmission.real, transmission.imag]))
+    parts = parts.to(grid.rho)[None]
+    resized = F.interpolate(
+        parts, size=(grid.size, grid.size), mode="bilinear", align_corners=False
+    )[0]
+    return torch.complex(resized[0], resized[1])

@@ -1,0 +1,80 @@
+"""Intensity normalisation as in the Methods of Deep-Z (Wu et al., Nature Methods 2019)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.units import AnyArray
+
+_Image = TypeVar("_Image", AnyArray, Tensor)
+
+SATURATED_FRACTION = 0.01
+"""Share of the foreground pixels that end up above one."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What is subtracted from an image, and what it is divided by, both in counts."""
+
+    background: float
+    scale: float
+
+    def apply(self, counts: _Image) -> _Image:
+        """Bring counts into the range the networks work in, about 0 to 1."""
+        return (counts - self.background) / self.scale
+
+    def invert(self, normalised: _Image) -> _Image:
+        """Bring a network's output back into counts."""
+        return normalised * self.scale + self.background
+
+
+def normalisation_from_image(image: AnyArray) -> Normalisation:
+    """Find background and scale of one image (or of a stack's fused image).
+
+    A triangle threshold (Zack et al. 1977) separates foreground from background; the
+    mean of the background is subtracted; the scale is such that 1 % of the foreground
+    pixels exceed one. Stacks are normalised by their extended-depth-of-field image,
+    single images by themselves.
+
+    Parameters
+    ----------
+    image
+        ``(Y, X)``, counts.
+
+    Raises
+    ------
+    FluoFocusError
+        If the image holds NaN or infinity, is flat, or is mostly saturated.
+    """
+    from skimage.filters import threshold_triangle
+
+    pixels = np.asarray(image)
+    if pixels.size == 0:
+        raise FluoFocusError("The image has no pixels: check the file and the region asked for.")
+    if not np.all(np.isfinite(pixels)):
+        raise FluoFocusError(
+            "The image holds NaN or infinite values: mask or crop them before refocusing."
+        )
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if highest <= lowest:
+        raise FluoFocusError(
+            f"The image is empty: every pixel is {lowest:g}; check exposure, channel and plane."
+        )
+    if float(np.mean(pixels == highest)) > 0.05 and np.issubdtype(pixels.dtype, np.integer):
+        raise FluoFocusError(
+            f"The image is saturated: {np.mean(pixels == highest):.0%} of its pixels are at "
+            f"{highest:g}; record it again with less exposure."
+        )
+    threshold = float(threshold_triangle(pixels))
+    above = pixels > threshold
+    foreground = pixels[above]
+    background = float(pixels[~above].mean())
+    if foreground.size == 0:
+        foreground = pixels
+    peak = float(np.quantile(foreground, 1 - SATURATED_FRACTION))
+    return Normalisation(background=background, scale=max(peak - background, 1e-6))

@@ -1,0 +1,25 @@
+"""Refocusing: surfaces to focus on, and the engine that does it for images of any size."""
+
+from fluofocus.refocus.engine import refocus, refocus_to_file
+from fluofocus.refocus.parsing import parse_surface, parse_z_range
+from fluofocus.refocus.surface import (
+    Surface,
+    cylinder,
+    from_array,
+    plane,
+    polynomial,
+    tilt,
+)
+
+__all__ = [
+    "Surface",
+    "cylinder",
+    "from_array",
+    "parse_surface",
+    "parse_z_range",
+    "plane",
+    "polynomial",
+    "refocus",
+    "refocus_to_file",
+    "tilt",
+]

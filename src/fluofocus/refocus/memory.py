@@ -1,0 +1,160 @@
+"""How large tiles, batches and groups of planes may be for a budget of memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fluofocus.data.tiling import Tile, round_up, tiles
+from fluofocus.errors import FluoFocusError
+from fluofocus.refocus.grid import Grid
+
+GIB = 2**30
+FLOAT_BYTES = 4
+
+LIBRARY_BYTES = GIB // 2
+"""Resident memory of the process with its libraries and no image (measured: 0.4 GiB)."""
+
+LIVE_LAYERS = 2.5
+"""Peak memory of a network over input plus output of its largest layer (measured: 1.6 to 2.2)."""
+
+FRAME_COPIES = 6
+"""Arrays of the size of the image, beside the group's planes, that live while it is prepared."""
+
+NETWORK_SHARE = 0.7
+"""Share of what is then free that activations may take; output on its way takes the rest."""
+
+LARGEST_BATCH = 8
+"""Planes decoded at once, at most: more is not faster."""
+
+
+class Network(Protocol):
+    """What the engine uses of a refocusing network (see `fluofocus.models`)."""
+
+    @property
+    def size_multiple(self) -> int:
+        """What height and width must be a multiple of."""
+
+    @property
+    def receptive_field_px(self) -> int:
+        """How far away an input pixel can be and still change an output pixel."""
+
+    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Map ``(1, 1, H, W)`` to features."""
+
+    def decode(self, features: tuple[Tensor, ...], dpm_um: Tensor) -> Tensor:
+        """Refocus by ``(1, T)`` or ``(1, T, H, W)`` µm; returns ``(1, T, H, W)``."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Walk over all layers."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes per pixel of input: kept features, largest layer to encode, and per plane to decode."""
+
+    features: float
+    encode: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the work is cut up: tiles, planes decoded at once, planes finished together."""
+
+    tiles: list[Tile]
+    planes_per_batch: int
+    planes_per_group: int
+
+
+def measure_footprint(network: Network, *, dpm_is_image: bool) -> Footprint:
+    """Run a network on a small blank image, on the CPU, and note how large its layers get."""
+    side = 4 * network.size_multiple
+    image = torch.zeros(1, 1, side, side)
+    dpm = torch.zeros(1, 1, side, side) if dpm_is_image else torch.zeros(1, 1)
+    with torch.inference_mode():
+        with _largest_layer(network) as encode:
+            features = network.encode(image)
+        with _largest_layer(network) as decode:
+            network.decode(features, dpm)
+    kept = sum(_bytes(feature) for feature in features)
+    return Footprint(*(count / side**2 for count in (kept, max(encode), max(decode))))
+
+
+def make_plan(
+    network: Network,
+    footprint: Footprint,
+    grid: Grid,
+    *,
+    planes: int,
+    memory_gb: float,
+    held_bytes: int = 0,
+) -> Plan:
+    """Choose tiles, batches and groups such that the process stays within a budget.
+
+    The budget is shared by the libraries (`LIBRARY_BYTES`), copies of one image
+    (`FRAME_COPIES`), what is held anyway, the activations of one batch (`LIVE_LAYERS`
+    times its largest layer) and, where results are resampled, the planes of a group.
+    The choice depends on nothing else, so that a resumed run repeats it.
+
+    Parameters
+    ----------
+    planes
+        Target planes per image.
+    memory_gb
+        The budget of the whole process, in GiB.
+    held_bytes
+        What is held in memory throughout, like the result.
+
+    Raises
+    ------
+    FluoFocusError
+        If the budget is too small for this image and network.
+    """
+    image_bytes = FLOAT_BYTES * max(math.prod(grid.input_yx), math.prod(grid.padded_yx))
+    free = memory_gb * GIB - LIBRARY_BYTES - FRAME_COPIES * image_bytes - held_bytes
+    per_px = LIVE_LAYERS * max(footprint.encode, footprint.decode) + footprint.features
+    multiple, halo_px = network.size_multiple, network.receptive_field_px
+    tile_px = math.isqrt(max(0, int(NETWORK_SHARE * free / per_px))) // multiple * multiple
+    try:
+        cut = tiles(*grid.network_yx, tile_px=tile_px, halo_px=halo_px, multiple=multiple)
+    except ValueError:
+        smallest = min(2 * round_up(halo_px, multiple) + multiple, *grid.padded_yx)
+        needed = memory_gb + (per_px * smallest**2 / NETWORK_SHARE - free) / GIB
+        raise FluoFocusError(
+            f"{planes} planes of {grid.input_yx[0]}x{grid.input_yx[1]} pixels need about "
+            f"{needed:.1f} GiB of memory, more than the budget of {memory_gb:g} GiB: raise the "
+            "budget (--memory, memory_gb=), write to a file, or crop the image."
+        ) from None
+    area = max(math.prod(axis.stop - axis.start for axis in tile.read) for tile in cut)
+    for_batch = (NETWORK_SHARE * free / area - footprint.features) / LIVE_LAYERS
+    for_group = (1 - NETWORK_SHARE) * free / image_bytes if grid.is_resampled else planes
+    group = max(1, min(planes, int(for_group)))
+    batch = max(1, min(group, LARGEST_BATCH, int(for_batch / footprint.decode)))
+    return Plan(tiles=cut, planes_per_batch=batch, planes_per_group=group)
+
+
+@contextmanager
+def _largest_layer(network: Network) -> Iterator[list[int]]:
+    sizes = [0]
+
+    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        sizes.append(sum(_bytes(x) for x in (*inputs, output) if isinstance(x, Tensor)))
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(note) for module in leaves]
+    try:
+        yield sizes
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _bytes(x: Tensor) -> int:
+    return x.nelement() * x.element_size()

@@ -1,0 +1,175 @@
+"""Checks of what is asked of the engine: the image, the plane in it, the targets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.io.stack import check_dims, make_stack, voxel_size_um
+from fluofocus.refocus.grid import PIXEL_TOLERANCE
+from fluofocus.refocus.parsing import parse_surface
+from fluofocus.refocus.surface import Surface
+from fluofocus.units import AnyArray, FloatArray
+
+
+def as_images(
+    image: xr.DataArray | AnyArray, *, pixel_size_um: float | None, plane: int | None
+) -> xr.DataArray:
+    """Return images of one plane each, with dims out of TCYX.
+
+    Parameters
+    ----------
+    image
+        A stack, or a plain ``(Y, X)`` array.
+    pixel_size_um
+        The pixel size, where the image carries none or a wrong one.
+    plane
+        Which plane of a z stack to refocus, from 0.
+
+    Raises
+    ------
+    FluoFocusError
+        If the image is of no known form, the pixel size impossible, or the image is a z
+        stack and no plane of it was chosen.
+    """
+    if pixel_size_um is not None and not (pixel_size_um > 0 and math.isfinite(pixel_size_um)):
+        raise FluoFocusError(
+            f"A pixel size of {pixel_size_um} µm is not possible: give one above 0."
+        )
+    if not isinstance(image, xr.DataArray):
+        image = _from_array(np.asarray(image), pixel_size_um)
+    check_dims("".join(str(dim) for dim in image.dims))
+    return _choose_plane(image, plane)
+
+
+def _from_array(image: AnyArray, pixel_size_um: float | None) -> xr.DataArray:
+    if image.ndim != 2:
+        raise FluoFocusError(
+            f"A plain array must be one image (Y, X), not of shape {image.shape}: "
+            "name its axes with fluofocus.io.make_stack."
+        )
+    pixel = math.nan if pixel_size_um is None else pixel_size_um
+    return make_stack(image, "YX", (math.nan, pixel, pixel))
+
+
+def _choose_plane(image: xr.DataArray, plane: int | None) -> xr.DataArray:
+    planes = image.sizes.get("Z", 1)
+    if plane is None and planes > 1:
+        raise FluoFocusError(
+            f"The input is a stack of {planes} planes but one image is refocused: choose the "
+            f"plane with --plane (plane=), 0 to {planes - 1}."
+        )
+    if plane is not None and not 0 <= plane < planes:
+        raise FluoFocusError(
+            f"There is no plane {plane} in an input of {planes}: choose 0 to {planes - 1}."
+        )
+    return image.isel(Z=plane or 0) if "Z" in image.dims else image
+
+
+def square_pixel_size_um(image: xr.DataArray) -> float:
+    """Return the pixel size in µm of an image with square pixels.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is none, or the pixels are not square.
+    """
+    _, y_um, x_um = voxel_size_um(image)
+    if abs(y_um / x_um - 1) > PIXEL_TOLERANCE:
+        raise FluoFocusError(
+            f"The image's pixels are {y_um:g} µm high and {x_um:g} µm wide: resample it to square "
+            "pixels, or give the right size with --pixel-size (pixel_size_um=)."
+        )
+    return (y_um + x_um) / 2
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Where to refocus: planes or one surface, and both as a DPM.
+
+    ``dpm_um`` is ``(T,)`` for planes and flat surfaces, else ``(H, W)``.
+    """
+
+    z_um: list[float] | None
+    surface: Surface | None
+    dpm_um: FloatArray
+
+    @property
+    def count(self) -> int:
+        """Number of target planes; a curved surface is one."""
+        return len(self.dpm_um) if self.dpm_um.ndim == 1 else 1
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What is noted of them in a file."""
+        if self.surface is None:
+            return {"z_um": self.z_um}
+        return {"surface": self.surface.description}
+
+
+def find_targets(
+    z_um: Sequence[float] | None,
+    surface: Surface | str | None,
+    *,
+    shape_yx: tuple[int, int],
+    pixel_size_um: float,
+) -> Targets:
+    """Check where to refocus and render it for an image.
+
+    Raises
+    ------
+    FluoFocusError
+        If not exactly one of planes and surface is given, the planes are not finite
+        and rising, or the surface is not finite or of another size than the image.
+    """
+    if (z_um is None) == (surface is None):
+        raise FluoFocusError(
+            "Say where to refocus: either planes (--z, z_um=) or a surface (--surface, surface=)."
+        )
+    if surface is not None:
+        surface = parse_surface(surface) if isinstance(surface, str) else surface
+        return Targets(None, surface, _render(surface, shape_yx, pixel_size_um))
+    planes = [float(z) for z in z_um or ()]
+    if not planes or not np.isfinite(planes).all() or (np.diff(planes) <= 0).any():
+        raise FluoFocusError("The target planes must be finite numbers of µm, from low to high.")
+    return Targets(planes, None, np.asarray(planes, np.float32))
+
+
+def _render(surface: Surface, shape_yx: tuple[int, int], pixel_size_um: float) -> FloatArray:
+    dpm = np.array(surface.dpm(shape_yx, pixel_size_um), np.float32)
+    if dpm.shape != shape_yx:
+        raise FluoFocusError(
+            f"The surface has shape {dpm.shape} but the image {shape_yx}: "
+            "give one height per image pixel."
+        )
+    if not np.isfinite(dpm).all():
+        raise FluoFocusError("The surface is NaN or infinite in places: give heights everywhere.")
+    return dpm.ravel()[:1] if dpm.min() == dpm.max() else dpm
+
+
+def extrapolation_um(
+    dpm_um: FloatArray, trained_um: tuple[float, float], *, allow: bool, model_name: str
+) -> list[float] | None:
+    """Return the range of the targets in µm if it exceeds the trained one, else None.
+
+    Raises
+    ------
+    FluoFocusError
+        If it does and that is not allowed.
+    """
+    lowest, highest = float(dpm_um.min()), float(dpm_um.max())
+    if lowest >= trained_um[0] - 1e-3 and highest <= trained_um[1] + 1e-3:
+        return None
+    if not allow:
+        raise FluoFocusError(
+            f"Targets from {lowest:g} to {highest:g} µm are outside the range that model "
+            f"{model_name} was trained for, {trained_um[0]:g} to {trained_um[1]:g} µm: stay "
+            "inside it, or pass --allow-extrapolation (allow_extrapolation=True)."
+        )
+    return [lowest, highest]

@@ -1,0 +1,130 @@
+"""Random draws of microscopes and phantoms, over the ranges that real ones have."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.optics.microscope import Microscope
+from fluofocus.simulate.phantoms import PHANTOMS, Phantom
+
+Range = tuple[float, float]
+"""Lowest and highest value of a draw."""
+
+_FREE_NOLL = tuple(index for index in range(5, 23) if index != 11)
+
+
+def uniform(bounds: Range, generator: torch.Generator) -> float:
+    """Draw evenly between two bounds."""
+    low, high = bounds
+    return low + (high - low) * float(torch.rand(1, generator=generator))
+
+
+def log_uniform(bounds: Range, generator: torch.Generator) -> float:
+    """Draw evenly in the logarithm between two positive bounds."""
+    low, high = bounds
+    return math.exp(uniform((math.log(low), math.log(high)), generator))
+
+
+class OpticsDraws(BaseModel):
+    """How the microscopes of a training differ from the one that is described.
+
+    Each range is drawn from evenly. ``spherical_rms_waves`` is added to the
+    described Noll 11; ``other_zernike_rms_waves`` is the standard deviation of each of
+    Noll 5 to 22 but 11, also added; relative ranges multiply what is described.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spherical_rms_waves: Range = (0.0, 0.0)
+    other_zernike_rms_waves: Annotated[float, Field(ge=0)] = 0.0
+    coverslip_error_um: Range = (0.0, 0.0)
+    emitter_depth_um: Range | None = None
+    sample_index: Range | None = None
+    amplitude_falloff: Range | None = None
+    relative_numerical_aperture: Range = (1.0, 1.0)
+    relative_wavelength: Range = (1.0, 1.0)
+    scalar_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def draw(self, microscope: Microscope, generator: torch.Generator) -> Microscope:
+        """Draw one microscope."""
+        waves = dict(microscope.zernike_rms_waves)
+        waves[11] = waves.get(11, 0.0) + uniform(self.spherical_rms_waves, generator)
+        others = torch.randn(len(_FREE_NOLL), generator=generator) * self.other_zernike_rms_waves
+        for index, value in zip(_FREE_NOLL, others.tolist(), strict=True):
+            waves[index] = waves.get(index, 0.0) + value
+        update: dict[str, Any] = {
+            "zernike_rms_waves": waves,
+            "coverslip_thickness_um": microscope.coverslip_thickness_um
+            + uniform(self.coverslip_error_um, generator),
+            "numerical_aperture": microscope.numerical_aperture
+            * uniform(self.relative_numerical_aperture, generator),
+            "emission_wavelength_nm": microscope.emission_wavelength_nm
+            * uniform(self.relative_wavelength, generator),
+        }
+        for name in ("emitter_depth_um", "sample_index", "amplitude_falloff"):
+            bounds = getattr(self, name)
+            if bounds is not None:
+                update[name] = uniform(bounds, generator)
+        if float(torch.rand(1, generator=generator)) < self.scalar_share:
+            update["psf_model"] = "scalar"
+        return Microscope.model_validate(microscope.model_dump() | update)
+
+
+class PhantomDraw(BaseModel):
+    """One kind of phantom in a mixture, and the ranges its parameters are drawn from.
+
+    In ``parameters`` a pair of numbers is a range (log-uniform when both are
+    positive), a list of words a choice, anything else a fixed value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    phantom: Literal["beads", "nuclei", "filaments", "worm", "cells"]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    parameters: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check_parameters(self) -> PhantomDraw:
+        self.draw(torch.Generator().manual_seed(0))
+        return self
+
+    def draw(self, generator: torch.Generator) -> Phantom:
+        """Draw the parameters of one phantom."""
+        drawn = {name: _draw_value(value, generator) for name, value in self.parameters.items()}
+        return make_phantom(self.phantom, drawn)
+
+
+def make_phantom(name: str, parameters: dict[str, Any]) -> Phantom:
+    """Configure a phantom by its name in `PHANTOMS`.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is no such phantom, or it does not take these parameters.
+    """
+    if name not in PHANTOMS:
+        raise FluoFocusError(f"There is no phantom {name!r}; choose one of {', '.join(PHANTOMS)}.")
+    try:
+        return PHANTOMS[name].model_validate(parameters)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise FluoFocusError(
+            f"Phantom {name!r} does not take {where!r} so: {problem['msg']}; "
+            f"its parameters are {', '.join(PHANTOMS[name].model_fields)}."
+        ) from error
+
+
+def _draw_value(value: Any, generator: torch.Generator) -> Any:
+    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+        return value[int(torch.randint(0, len(value), (1,), generator=generator))]
+    if isinstance(value, list | tuple) and len(value) == 2:
+        low, high = float(value[0]), float(value[1])
+        draw = log_uniform if low > 0 and high > 0 else uniform
+        return draw((low, high), generator)
+    return value

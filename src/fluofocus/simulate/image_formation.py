@@ -1,0 +1,139 @@
+"""Image formation: the specimen's emitters convolved in 3D with the point spread function."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.psf import point_spread_function
+from fluofocus.simulate.specimen import Specimen, SpecimenGrid
+
+
+class ImageFormation:
+    """Images of specimens on one grid, at given focal planes, through one microscope.
+
+    Parameters
+    ----------
+    planes_um
+        Focal planes, in the same coordinate as the grid's ``depths_um``.
+    depth_dependent
+        Whether each slab is imaged with the aberration of its own depth below the
+        coverslip (``emitter_depth_um`` plus its depth), not with that of the mean.
+    """
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        grid: SpecimenGrid,
+        planes_um: Tensor,
+        *,
+        depth_dependent: bool = False,
+    ) -> None:
+        self.grid = grid
+        self.planes_um = torch.as_tensor(planes_um, dtype=torch.float32, device=grid.device)
+        depths = torch.tensor(grid.depths_um, device=grid.device)
+        defocus = self.planes_um[:, None] - depths[None]
+        if depth_dependent:
+            self._row = torch.arange(defocus.numel(), device=grid.device).view_as(defocus)
+            parts = [
+                self._transfer(_at_depth(microscope, depth), defocus[:, index])
+                for index, depth in enumerate(grid.depths_um)
+            ]
+            self._otf = torch.stack(parts, dim=1).flatten(0, 1)
+        else:
+            steps = torch.round(defocus * 1000).long()
+            unique, self._row = torch.unique(steps, return_inverse=True)
+            self._otf = self._transfer(microscope, unique.float() / 1000)
+
+    def _transfer(self, microscope: Microscope, defocus_um: Tensor) -> Tensor:
+        """Optical transfer function on the grid's frequencies, ``(Z, fine y, fine x / 2 + 1)``."""
+        microscope = microscope.model_copy(update={"pixel_size_um": self.grid.pixel_size_um})
+        oversampling = self.grid.oversampling
+        patch = _psf_pixels(microscope, float(defocus_um.abs().max()))
+        patch_yx = (min(patch, self.grid.shape_yx[0]), min(patch, self.grid.shape_yx[1]))
+        psf = point_spread_function(
+            microscope,
+            defocus_um,
+            (patch_yx[0] * oversampling, patch_yx[1] * oversampling),
+            oversampling=oversampling,
+            device=self.grid.device,
+        )
+        height, width = self.grid.fine_shape_yx
+        padded = torch.zeros((psf.shape[0], height, width), device=psf.device)
+        padded[:, : psf.shape[1], : psf.shape[2]] = psf
+        centred = padded.roll((-(psf.shape[1] // 2), -(psf.shape[2] // 2)), dims=(1, 2))
+        return torch.fft.rfft2(centred)
+
+    def __call__(self, specimen: Specimen, planes: list[int] | None = None) -> Tensor:
+        """Return mean photons per camera pixel, ``(planes, y, x)``, of all or some planes."""
+        spectrum, occupied = slab_spectra(specimen)
+        wanted = range(len(self.planes_um)) if planes is None else planes
+        step = self.grid.oversampling
+        images = []
+        for plane in wanted:
+            transfer = self._otf[self._row[plane, occupied]]
+            total = (transfer * spectrum).sum(dim=0)
+            images.append(torch.fft.irfft2(total, s=self.grid.fine_shape_yx)[::step, ::step])
+        return torch.stack(images).clamp(min=0)
+
+
+def slab_spectra(specimen: Specimen) -> tuple[Tensor, Tensor]:
+    """Return the spectra of the slabs that hold emitters, and these slabs' indices."""
+    grid = specimen.grid
+    spectra: dict[int, Tensor] = {}
+    if specimen.volume is not None:
+        occupied = torch.nonzero(specimen.volume.flatten(1).amax(dim=1) > 0)[:, 0]
+        transformed = torch.fft.rfft2(specimen.volume[occupied])
+        spectra = dict(zip(occupied.tolist(), transformed, strict=True))
+    if len(specimen.ball_photons):
+        slabs = grid.slab_index(specimen.ball_positions_um[:, 0])
+        for slab in slabs.unique().tolist():
+            balls = _ball_spectrum(specimen, slabs == slab)
+            spectra[slab] = spectra[slab] + balls if slab in spectra else balls
+    if not spectra:
+        height, width = grid.fine_shape_yx
+        spectra = {0: torch.zeros((height, width // 2 + 1), dtype=torch.complex64)}
+    order = sorted(spectra)
+    stacked = torch.stack([spectra[slab] for slab in order]).to(grid.device)
+    return stacked, torch.tensor(order, device=grid.device)
+
+
+def _ball_spectrum(specimen: Specimen, chosen: Tensor) -> Tensor:
+    """Sum the exact spectra of solid balls seen along z, at exact positions."""
+    grid = specimen.grid
+    height, width = grid.fine_shape_yx
+    device = specimen.ball_photons.device
+    fy = torch.fft.fftfreq(height, grid.spacing_um, device=device)
+    fx = torch.fft.rfftfreq(width, grid.spacing_um, device=device)
+    positions = specimen.ball_positions_um[chosen]
+    photons, radii = specimen.ball_photons[chosen], specimen.ball_radius_um[chosen]
+    total = torch.zeros((height, width // 2 + 1), dtype=torch.complex64, device=device)
+    for radius in radii.unique():
+        same = radii == radius
+        along_y = torch.exp(-2j * math.pi * fy[:, None] * positions[same, 1]) * photons[same]
+        along_x = torch.exp(-2j * math.pi * fx[:, None] * positions[same, 2])
+        total += (along_y @ along_x.T) * _ball_form_factor(fy, fx, float(radius))
+    return total
+
+
+def _ball_form_factor(fy: Tensor, fx: Tensor, radius_um: float) -> Tensor:
+    """Fourier transform of a solid ball of unit weight projected along z."""
+    q = 2 * math.pi * radius_um * torch.hypot(fy[:, None], fx[None])
+    safe = q.clamp(min=0.05)
+    exact = 3 * (torch.sin(safe) - safe * torch.cos(safe)) / safe**3
+    return torch.where(q < 0.05, 1 - q**2 / 10, exact)
+
+
+def _at_depth(microscope: Microscope, depth_um: float) -> Microscope:
+    depth = max(0.0, microscope.emitter_depth_um + depth_um)
+    return microscope.model_copy(update={"emitter_depth_um": depth})
+
+
+def _psf_pixels(microscope: Microscope, defocus_um: float) -> int:
+    """Camera pixels, even, that hold the point spread function at this defocus."""
+    sine = microscope.numerical_aperture / microscope.immersion_index
+    radius_um = defocus_um * sine / math.sqrt(1 - sine**2) + 4.0
+    return 2 * math.ceil(radius_um / microscope.pixel_size_um)
