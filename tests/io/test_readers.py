@@ -392,13 +392,14 @@ def test_optional_readers_say_what_to_install(
 class _PretendReader:
     """Answers as a bioio plugin does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, chunk_dims: object = None) -> None:
         if path.read_bytes() != b"good":
             raise ValueError("no good")
         data = da.from_array(numbers(1, 2, 5, 6, 7), chunks=(1, 1, 1, 6, 7))
         self.xarray_dask_data = xr.DataArray(data, dims=list("TCZYX"))
         self.physical_pixel_sizes = SimpleNamespace(Z=0.5, Y=0.2, X=0.1)
         self.channel_names = ["DAPI", "GFP"]
+        self.scenes = ("first", "second")
 
 
 @pytest.mark.parametrize("kind", ["czi", "nd2", "lif"])
@@ -409,7 +410,9 @@ def test_optional_readers(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyP
     (tmp_path / f"a.{kind}").write_bytes(b"good")
     (tmp_path / f"b.{kind}").write_bytes(b"bad")
 
-    stack = read_stack(tmp_path / f"a.{kind}")
+    with pytest.warns(FluoFocusWarning, match="2 images") as caught:
+        stack = read_stack(tmp_path / f"a.{kind}")
+    assert caught[0].filename == __file__
 
     assert stack.dims == ("C", "Z", "Y", "X")
     assert voxel_size_um(stack) == (0.5, 0.2, 0.1)

@@ -47,6 +47,13 @@ def writer_for(path: Path, image: np.ndarray, **options: Any) -> StackWriter:
     return open_writer(path, **defaults | options)
 
 
+def write_and_finish(writer: StackWriter, image: np.ndarray, *planes: tuple[int, ...]) -> None:
+    """Write some planes of an image and leave the writer as it should be left."""
+    with writer:
+        for index in planes:
+            writer.write_plane(index, image[index])
+
+
 def contents(path: Path) -> dict[str, str]:
     """Return a checksum for every file at or below a path."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
@@ -397,7 +404,7 @@ def test_full_disk(
         writer.write_plane((0,), image[0])
         patch.setattr(store, "write", full)
         with pytest.raises(FluoFocusError, match="disk is full"):
-            writer.write_plane((1,), image[1])
+            write_and_finish(writer, image, (1,))
 
     assert not (tmp_path / name).exists()
     with writer_for(tmp_path / name, image, resume=True) as writer:

@@ -130,9 +130,9 @@ def test_positions_outside_the_image_are_refused():
 def test_two_thousand_beads_take_a_few_seconds():
     tile, _ = bead_field(per_side=9)
     image = np.random.default_rng(0).normal(np.tile(tile, (5, 5)), 3.0)
-    start = time.perf_counter()
+    start = time.process_time()
     widths = lateral_fwhm(image, find_beads(image).yx_px, pixel_size_um=PIXEL_UM)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
     assert widths.converged.sum() == 2025
 
 

@@ -19,8 +19,12 @@ def paper_on_meta() -> DeepZ:
         return DeepZ(DeepZConfig())
 
 
+def convolutions(network: nn.Module) -> list[nn.Conv2d | nn.ConvTranspose2d]:
+    return [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+
+
 def channels(network: nn.Module) -> list[tuple[int, int]]:
-    return [(m.in_channels, m.out_channels) for m in network.modules() if hasattr(m, "in_channels")]
+    return [(layer.in_channels, layer.out_channels) for layer in convolutions(network)]
 
 
 def test_channels_are_those_of_the_methods() -> None:
@@ -52,12 +56,12 @@ def test_one_plane_of_256_pixels_takes_65_gflop() -> None:
 
 
 def test_initial_weights_are_xavier_and_biases_a_tenth() -> None:
-    network = compact()
-    convolutions = [m for m in network.modules() if hasattr(m, "in_channels")]
-    assert len(convolutions) == 23
-    for convolution in convolutions:
-        assert torch.all(convolution.bias == 0.1)
-        weight = convolution.weight
+    layers = convolutions(compact())
+    assert len(layers) == 23
+    for layer in layers:
+        assert layer.bias is not None
+        assert torch.all(layer.bias == 0.1)
+        weight = layer.weight
         fans = sum(nn.init._calculate_fan_in_and_fan_out(weight))
         assert weight.std().item() == pytest.approx((2 / fans) ** 0.5, rel=0.2)
 
@@ -95,7 +99,12 @@ def test_up_block_is_equation_2() -> None:
 def test_dpm_is_the_second_channel_divided_by_ten(monkeypatch: pytest.MonkeyPatch) -> None:
     network = compact()
     seen = []
-    monkeypatch.setattr(network, "_refocus", lambda x: seen.append(x) or x[:, :1])
+
+    def record(x: torch.Tensor) -> torch.Tensor:
+        seen.append(x)
+        return x[:, :1]
+
+    monkeypatch.setattr(network, "_refocus", record)
     image = torch.rand(2, 1, 16, 32)
     dpm_um = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
     output = network(image, dpm_um)
@@ -129,8 +138,8 @@ def gradient_columns(network: DeepZ, column: int, *, brighter_to_the_left: bool)
     ramp = torch.linspace(1, 2, 272, dtype=torch.float64)
     ramp = ramp.flip(0) if brighter_to_the_left else ramp
     image = ramp.expand(1, 1, 16, 272).clone().requires_grad_()
-    network(image, 0.0)[..., 8, column].sum().backward()
-    return image.grad[0, 0].abs().sum(dim=0).nonzero().flatten()
+    (gradient,) = torch.autograd.grad(network(image, 0.0)[0, 0, 8, column], image)
+    return gradient[0, 0].abs().sum(dim=0).nonzero().flatten()
 
 
 def test_receptive_field_is_reached_and_never_exceeded() -> None:

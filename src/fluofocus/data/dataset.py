@@ -35,7 +35,8 @@ class SimulationConfig(BaseModel):
     ``sharp_share`` of which lies where its emitters are, and used for
     ``images_per_specimen`` inputs on average; ``specimens_in_memory`` are mixed at a
     time. Likewise a microscope serves ``specimens_per_microscope`` specimens and
-    ``microscopes_in_memory`` are mixed.
+    ``microscopes_in_memory`` are mixed. With ``flips_and_rotations`` each pair is turned
+    by a random multiple of 90 degrees and mirrored or not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,7 @@ class SimulationConfig(BaseModel):
     specimens_in_memory: Count = 64
     microscopes_in_memory: Count = 48
     specimens_per_microscope: Count = 64
+    flips_and_rotations: bool = True
 
 
 class SimulatedPairs(IterableDataset[dict[str, Tensor]]):
@@ -210,9 +212,9 @@ class PairSource:
             "image": normalisation.apply(counts)[None],
             "target": normalisation.apply(expected_counts(photons[1:], camera)),
         }
-        return _turn(pair, choice.randrange(4), choice.random() < 0.5) | {
-            "dpm_um": distance[targets]
-        }
+        if config.flips_and_rotations:
+            pair = _turn(pair, choice.randrange(4), choice.random() < 0.5)
+        return pair | {"dpm_um": distance[targets]}
 
 
 def emitter_depths_um(specimen: Specimen) -> Tensor:

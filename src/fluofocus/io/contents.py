@@ -21,6 +21,9 @@ OWN_NAMESPACE = "urn:fluofocus:stack"
 OWN_KEY = "fluofocus"
 """Key of the same metadata among the attributes of an OME-Zarr."""
 
+PLANE_CHUNKS = ["Y", "X"]
+"""What bioio's readers shall read at once: one plane (their default is a focus stack)."""
+
 UM_PER_UNIT = {
     "pm": 1e-6,
     "nm": 1e-3,
@@ -50,6 +53,9 @@ class Contents:
     voxel_size_um: VoxelSize = UNKNOWN_VOXEL_UM
     origin_um: VoxelSize = (0.0, 0.0, 0.0)
     channel_names: Sequence[str] | None = None
+    images: int = 1
+    """How many images the file holds, of which this is the first."""
+
     own_metadata: Mapping[str, Any] = field(default_factory=dict)
     """What FluoFocus itself wrote into the file: ``provenance`` and ``z_um``."""
 

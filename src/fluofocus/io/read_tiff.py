@@ -14,12 +14,11 @@ from typing import Any
 import tifffile
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
-from fluofocus.io.contents import OWN_NAMESPACE, Contents, bioio_reader, um_per_unit
+from fluofocus.io.contents import OWN_NAMESPACE, PLANE_CHUNKS, Contents, bioio_reader, um_per_unit
 from fluofocus.io.stack import UNKNOWN_VOXEL_UM, VoxelSize
 
 LARGEST_PIXEL_UM = 20.0
 UNNAMED_AXES = "IQ"
-PLANE_CHUNKS = ["Y", "X"]
 RESOLUTION_UNITS = {2: 25400.0, 3: 1e4, 4: 1e3, 5: 1.0}
 """TIFF ResolutionUnit (inch, cm, and by common extension mm, µm) -> µm."""
 
@@ -37,8 +36,6 @@ def read_tiff(path: Path) -> Contents:
     with _damage_reported(path):
         with tifffile.TiffFile(path, is_mmstack=False) as tiff:
             _check_complete(tiff, path)
-            if len(tiff.series) > 1:
-                _warn(f"{path} holds {len(tiff.series)} images: the first is used.")
             axes = _named_axes(tiff.series[0].axes)
             voxel = _imagej_voxel_um(tiff) if tiff.is_imagej else _plain_voxel_um(tiff)
             is_ome = tiff.is_ome
@@ -47,18 +44,18 @@ def read_tiff(path: Path) -> Contents:
         try:
             return _read_ome(path)
         except UnsupportedFileFormatError:
-            _warn(f"The OME metadata of {path} is not valid: only its axes are used.")
+            warnings.warn(
+                f"The OME metadata of {path} is not valid: only its axes are used.",
+                FluoFocusWarning,
+                stacklevel=3,
+            )
             return _read_plain(path, axes, UNKNOWN_VOXEL_UM)
-
-
-def _warn(message: str) -> None:
-    warnings.warn(message, FluoFocusWarning, stacklevel=4)
 
 
 def _read_plain(path: Path, axes: str, voxel_um: VoxelSize) -> Contents:
     with _quiet_about_suffix():
         reader = bioio_reader("bioio_tifffile", path, chunk_dims=PLANE_CHUNKS, dim_order=axes)
-    return Contents(reader.xarray_dask_data, voxel_size_um=voxel_um)
+    return Contents(reader.xarray_dask_data, voxel_size_um=voxel_um, images=len(reader.scenes))
 
 
 def _read_ome(path: Path) -> Contents:
@@ -78,6 +75,7 @@ def _read_ome(path: Path) -> Contents:
         reader.xarray_dask_data,
         voxel_size_um=voxel,
         channel_names=names if all(names) else None,
+        images=len(ome.images),
         own_metadata=_own_metadata(ome),
     )
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.contents import Contents, bioio_reader
+from fluofocus.io.contents import PLANE_CHUNKS, Contents, bioio_reader
 
 
 def read_czi(path: Path) -> Contents:
     """Open a Zeiss CZI file."""
-    return _read_with_plugin(path, "czi")
+    return _read_with_plugin(path, "czi", chunk_dims=PLANE_CHUNKS)
 
 
 def read_nd2(path: Path) -> Contents:
@@ -21,17 +22,18 @@ def read_nd2(path: Path) -> Contents:
 
 def read_lif(path: Path) -> Contents:
     """Open the first image of a Leica LIF file."""
-    return _read_with_plugin(path, "lif")
+    return _read_with_plugin(path, "lif", chunk_dims=PLANE_CHUNKS)
 
 
-def _read_with_plugin(path: Path, extra: str) -> Contents:
+def _read_with_plugin(path: Path, extra: str, **options: Any) -> Contents:
     from bioio_base.exceptions import UnsupportedFileFormatError
 
     try:
-        reader = bioio_reader(f"bioio_{extra}", path)
+        reader = bioio_reader(f"bioio_{extra}", path, **options)
         pixels = reader.xarray_dask_data
         sizes = reader.physical_pixel_sizes
         names = reader.channel_names
+        images = len(reader.scenes)
     except ModuleNotFoundError as error:
         raise FluoFocusError(
             f"{path} needs an optional reader that is not installed: "
@@ -40,4 +42,4 @@ def _read_with_plugin(path: Path, extra: str) -> Contents:
     except (UnsupportedFileFormatError, OSError, ValueError, RuntimeError) as error:
         raise FluoFocusError(f"{path} cannot be read as {extra.upper()}: {error}") from error
     z, y, x = (math.nan if not size else float(size) for size in (sizes.Z, sizes.Y, sizes.X))
-    return Contents(pixels, voxel_size_um=(z, y, x), channel_names=names)
+    return Contents(pixels, voxel_size_um=(z, y, x), channel_names=names, images=images)

@@ -39,6 +39,7 @@ def read_zarr(path: Path) -> Contents:
             voxel_size_um=voxel,
             origin_um=origin,
             channel_names=reader.channel_names,
+            images=len(ome["multiscales"]),
             own_metadata=attributes.get(OWN_KEY, {}),
         )
     except (UnsupportedFileFormatError, OSError, ValueError, LookupError, TypeError) as error:

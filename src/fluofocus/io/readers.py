@@ -12,12 +12,13 @@ measurement); the step in z it cannot state.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import xarray as xr
 
-from fluofocus.errors import FluoFocusError
+from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io.contents import Contents, stack_from_contents
 from fluofocus.io.read_tiff import read_tiff
 from fluofocus.io.read_vendor import read_czi, read_lif, read_nd2
@@ -59,11 +60,17 @@ def read_stack(
     FluoFocusError
         If the file is missing, empty, damaged, or not an image this package reads.
     """
-    path = Path(path)
-    contents = _reader_for(path)(path)
     for option, size in (("--pixel-size", pixel_size_um), ("--z-step", z_step_um)):
         if size is not None and not (math.isfinite(size) and size > 0):
             raise FluoFocusError(f"{option} must be a length above zero in µm, not {size:g}.")
+    path = Path(path)
+    contents = _reader_for(path)(path)
+    if contents.images > 1:
+        warnings.warn(
+            f"{path} holds {contents.images} images: the first is used.",
+            FluoFocusWarning,
+            stacklevel=2,
+        )
     return stack_from_contents(
         contents, path.name, pixel_size_um=pixel_size_um, z_step_um=z_step_um
     )

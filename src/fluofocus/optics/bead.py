@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.units import AnyArray
 
 Array = npt.NDArray[np.float64]
 
@@ -28,14 +29,11 @@ class Bead:
     centre_px : tuple of int
         Brightest voxel (z, y, x) of the slightly smoothed stack.
     background : float
-        Median of the stack, in counts.
-    noise : float
-        Standard deviation of the voxels around the background, in counts.
+        Median of the slightly smoothed stack, in counts.
     """
 
     centre_px: tuple[int, int, int]
     background: float
-    noise: float
 
 
 def find_single_bead(zyx_intensity: npt.ArrayLike, *, separation_px: float) -> Bead:
@@ -71,11 +69,10 @@ def find_single_bead(zyx_intensity: npt.ArrayLike, *, separation_px: float) -> B
     _check_saturation(stack)
     _check_rivals(projection, (int(y), int(x)), separation_px, NOISE_THRESHOLD * noise)
     _check_margin((z, int(y), int(x)), stack.shape, separation_px)
-    voxel_noise = MAD_TO_SIGMA * float(np.median(np.abs(stack - np.median(stack))))
-    return Bead(centre_px=(z, int(y), int(x)), background=background, noise=voxel_noise)
+    return Bead(centre_px=(z, int(y), int(x)), background=background)
 
 
-def _check_shape(stack: npt.NDArray[np.generic]) -> None:
+def _check_shape(stack: AnyArray) -> None:
     if stack.ndim != 3:
         raise FluoFocusError(
             f"A bead stack has three axes (z, y, x), not {stack.ndim}; pick one channel and time."
@@ -95,7 +92,7 @@ def _check_shape(stack: npt.NDArray[np.generic]) -> None:
         raise FluoFocusError("The bead stack holds NaN or infinite values; record it again.")
 
 
-def _check_saturation(stack: npt.NDArray[np.generic]) -> None:
+def _check_saturation(stack: AnyArray) -> None:
     """Refuse a flat top: several equal voxels side by side at the maximum of one plane."""
     top = stack.max()
     at_top = stack == top

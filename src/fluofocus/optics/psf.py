@@ -9,47 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fluofocus.optics.aperture import Aperture, average_over_aperture
 from fluofocus.optics.microscope import Microscope
 from fluofocus.optics.pupil import PupilGrid, pupil_function, pupil_grid, ray_blur_um
 from fluofocus.units import nm_to_um
 
 _CHUNK_ELEMENTS = 24_000_000
-
-
-@dataclass(frozen=True)
-class Aperture:
-    """What an image is averaged over about each of its points.
-
-    A square camera pixel, a round pinhole, and a ball that fluoresces evenly, seen in
-    projection (its depth is taken to be small against the depth of field).
-    """
-
-    pixel_um: float = 0.0
-    pinhole_radius_um: float = 0.0
-    ball_diameter_um: Tensor | float = 0.0
-
-    @property
-    def reach_um(self) -> float:
-        """Distance from which light still enters."""
-        return self.pixel_um / 2 + self.pinhole_radius_um + float(self.ball_diameter_um) / 2
-
-    def transfer(self, frequency_per_um: Tensor) -> Tensor:
-        """Transfer function of the round parts at these radial frequencies."""
-        pinhole = 2 * math.pi * self.pinhole_radius_um * frequency_per_um.clamp(min=1e-9)
-        ball = math.pi * self.ball_diameter_um * frequency_per_um
-        transfer = torch.ones_like(frequency_per_um)
-        if self.pinhole_radius_um > 0:
-            transfer = transfer * 2 * torch.special.bessel_j1(pinhole) / pinhole
-        if float(self.ball_diameter_um) > 0:
-            safe = ball.clamp(min=0.05)
-            exact = 3 * (torch.sin(safe) - safe * torch.cos(safe)) / safe**3
-            transfer = transfer * torch.where(ball > 0.05, exact, 1 - ball**2 / 10)
-        return transfer
 
 
 def scalar_fields(microscope: Microscope, grid: PupilGrid, pupil: Tensor) -> Tensor:
@@ -60,8 +29,9 @@ def scalar_fields(microscope: Microscope, grid: PupilGrid, pupil: Tensor) -> Ten
 def vectorial_fields(microscope: Microscope, grid: PupilGrid, pupil: Tensor) -> Tensor:
     """Return the pupil fields of a freely rotating dipole, ``(5, n, n)``.
 
-    x and y field of a dipole along x, y and z, of which two are equal (Richards & Wolf 1959, by reciprocity
-    for emission; Fresnel transmission through the layers as in Aguet et al. 2009).
+    x and y field of a dipole along x, y and z, of which two are equal (Richards & Wolf 1959,
+    by reciprocity for emission; Fresnel transmission through the layers as in Aguet et al.
+    2009).
     """
     immersion, glass, sample = (
         grid.axial_component(index)
@@ -138,7 +108,7 @@ def intensity_from_pupil(
     axial = grid.axial_component(immersion_index).real / grid.wavelength_um
     chunk = max(1, _CHUNK_ELEMENTS // (fields.shape[0] * max(grid.size, shape_yx[0]) ** 2))
     planes = []
-    for part in defocus_um.split(chunk):
+    for part in torch.split(defocus_um, chunk):
         defocus = torch.exp(-2j * math.pi * part[:, None, None] * axial)
         pupil = defocus[:, None] * fields
         field = ky @ pupil @ kx.T
@@ -301,15 +271,3 @@ def sampled_image(
         for fine_points, points in zip(fine_shape, shape_yx, strict=True)
     )
     return fine[:, rows, columns].clamp(min=0) * finer**2
-
-
-def average_over_aperture(images: Tensor, spacing_um: float, aperture: Aperture) -> Tensor:
-    """Average band-limited images ``(Z, Ny, Nx)`` over an aperture about each point."""
-    if aperture.reach_um == 0:
-        return images
-    height, width = images.shape[-2:]
-    fy = torch.fft.fftfreq(height, spacing_um, dtype=images.dtype, device=images.device)[:, None]
-    fx = torch.fft.rfftfreq(width, spacing_um, dtype=images.dtype, device=images.device)
-    transfer = torch.sinc(fy * aperture.pixel_um) * torch.sinc(fx * aperture.pixel_um)
-    transfer = transfer * aperture.transfer(torch.hypot(fy, fx))
-    return torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=(height, width))

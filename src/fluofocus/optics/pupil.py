@@ -144,7 +144,7 @@ def pupil_function(
     """Amplitude and aberrations of the pupil, complex ``(n, n)``, without defocus.
 
     Aperture, apodisation 1/sqrt(cos(theta)) of an aplanatic lens, radial falloff
-    ``exp(-falloff rho²)``, Zernike phase, Gibson–Lanni phase and mask.
+    ``exp(-falloff rho²)``, Zernike phase, Gibson-Lanni phase and mask.
     ``zernike_rms_waves`` as in `aberration_um`.
     """
     path = aberration_um(microscope, grid, zernike_rms_waves=zernike_rms_waves)

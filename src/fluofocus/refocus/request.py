@@ -45,6 +45,8 @@ def as_images(
     if not isinstance(image, xr.DataArray):
         image = _from_array(np.asarray(image), pixel_size_um)
     check_dims("".join(str(dim) for dim in image.dims))
+    if image.size == 0:
+        raise FluoFocusError(f"The image has no pixels: its shape is {image.shape}.")
     return _choose_plane(image, plane)
 
 
@@ -135,7 +137,7 @@ def find_targets(
     if surface is not None:
         surface = parse_surface(surface) if isinstance(surface, str) else surface
         return Targets(None, surface, _render(surface, shape_yx, pixel_size_um))
-    planes = [float(z) for z in z_um or ()]
+    planes = [] if z_um is None else [float(z) for z in z_um]
     if not planes or not np.isfinite(planes).all() or (np.diff(planes) <= 0).any():
         raise FluoFocusError("The target planes must be finite numbers of µm, from low to high.")
     return Targets(planes, None, np.asarray(planes, np.float32))

@@ -1,1 +1,1 @@
-
+"""Training: configurations, schemes and runs."""

@@ -3,43 +3,114 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from fluofocus.data.dataset import SimulationConfig
 from fluofocus.errors import FluoFocusError
+from fluofocus.models.deep_z import Width
 from fluofocus.optics.microscope import Microscope, load_microscope, preset, preset_names
-from fluofocus.train.losses import LossConfig
+from fluofocus.train.defaults import default_train_config
+from fluofocus.train.losses import LossConfig, MaeReading
 
 Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
+Score = Literal["mae", "pearson", "gap_closed"]
+
+_MARK_OF_A_MICROSCOPE = "numerical_aperture"
 
 
 class RegressionConfig(BaseModel):
     """The scheme ``regression``: noisy input, clean target, AdamW, averaged weights.
 
     The learning rate warms up over ``warmup_steps``, stays, and falls to zero along a
-    cosine over the last ``decay_share`` of the steps (1: a cosine from the start).
+    cosine over the last ``decay_share`` of the steps (1: a cosine from the start). The
+    weights kept are those with the best validation score ``best_by``.
+
+    With an ``adversarial_weight`` above zero a discriminator, trained by turns at
+    ``discriminator_learning_rate``, adds its verdict to the loss: sharper images, for
+    fine-tuning a network that already refocuses (``start_from``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    default_validate_every: ClassVar[int] = 500
 
     scheme: Literal["regression"] = "regression"
     steps: Count = 20000
     batch_size: Count = 8
     learning_rate: Positive = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    weight_decay: NonNegative = 1e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 300
     decay_share: Annotated[float, Field(ge=0, le=1)] = 1.0
     averaging_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     gradient_clip: Positive = 1.0
     loss: LossConfig = LossConfig()
+    adversarial_weight: NonNegative = 0.0
+    discriminator_learning_rate: Positive = 1e-4
+    best_by: Literal["loss"] | Score = "loss"
+
+
+class AdversarialConfig(BaseModel):
+    """The scheme ``deep_z``: the least-squares GAN of the Deep-Z paper and its settings.
+
+    Equations 4 and 5, their weight, the numbers of updates per iteration, learning rates,
+    the batch (images are ``batch_size`` times the targets per image), iterations and the
+    choice of the best network are as in the Methods (Wu et al., Nature Methods 2019).
+    ``mae_reading`` says whether equation 4 means the mean or the sum over an image's
+    pixels, which the paper leaves open.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    default_validate_every: ClassVar[int] = 50
+
+    scheme: Literal["deep_z"] = "deep_z"
+    steps: Count = 400_000
+    batch_size: Count = 20
+    alpha: NonNegative = 0.02
+    mae_reading: MaeReading = "sum"
+    generator_updates: Count = 6
+    discriminator_updates: Count = 3
+    generator_learning_rate: Positive = 1e-4
+    discriminator_learning_rate: Positive = 3e-5
+    discriminator_width: Width = "paper"
+    best_by: Score = "mae"
+
+
+def _scheme(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.get("scheme", "regression")
+    return getattr(value, "scheme", None)
+
+
+Training = Annotated[
+    Annotated[RegressionConfig, Tag("regression")] | Annotated[AdversarialConfig, Tag("deep_z")],
+    Discriminator(
+        _scheme,
+        custom_error_type="unknown_scheme",
+        custom_error_message="scheme must be one of regression, deep_z",
+    ),
+]
 
 
 class TrainConfig(BaseModel):
-    """Everything a training needs: what to train, on what, how, and where results go."""
+    """Everything a training needs: what to train, on what, how, and where results go.
+
+    ``start_from`` names a model, a model file or a checkpoint whose weights are the first
+    ones. ``validate_every`` counts steps; its default is 500, or 50 as in the paper for
+    ``deep_z``. ``early_stopping_checks`` ends the training after as many validations
+    without a better score. ``batch_size`` is that of each device.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,21 +122,34 @@ class TrainConfig(BaseModel):
     architecture_config: dict[str, Any] = {}
     microscope: str
     simulation: SimulationConfig
-    training: RegressionConfig = RegressionConfig()
+    training: Training = RegressionConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     start_from: str | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    validate_every: Count = 500
+    validate_every: Count = Field(
+        default_factory=lambda fields: fields["training"].default_validate_every
+    )
     validation_batches: Count = 12
     early_stopping_checks: Count | None = None
     checkpoint_minutes: Positive = 5.0
     output_dir: Path = Path("runs")
 
+    @model_validator(mode="after")
+    def _check_precision(self) -> TrainConfig:
+        adversarial = getattr(self.training, "adversarial_weight", 0.0) > 0
+        if adversarial and self.precision == "16-mixed":
+            raise ValueError(
+                "adversarial fine-tuning clips gradients, which 16-mixed scales: "
+                "use precision bf16-mixed or 32-true"
+            )
+        return self
+
 
 def load_train_config(path: str | Path) -> tuple[TrainConfig, Microscope]:
     """Read a training configuration and the microscope it names.
 
-    ``microscope`` is the name of a preset or a YAML file beside the configuration.
+    ``microscope`` is the name of a preset or a YAML file beside the configuration. A
+    microscope's description itself stands for `default_train_config` of it.
 
     Raises
     ------
@@ -79,12 +163,15 @@ def load_train_config(path: str | Path) -> tuple[TrainConfig, Microscope]:
         raise FluoFocusError(f"Cannot read training file {path}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise FluoFocusError(f"{path} is not valid YAML: {error}") from error
+    if isinstance(content, dict) and _MARK_OF_A_MICROSCOPE in content:
+        content = default_train_config(path)
     try:
         config = TrainConfig.model_validate(content)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the top level"
-        raise FluoFocusError(f"{path}: {where}: {problem['msg']}.") from error
+        message = problem["msg"].removeprefix("Value error, ")
+        raise FluoFocusError(f"{path}: {where}: {message}.") from error
     if config.microscope in preset_names():
         return config, preset(config.microscope)
     return config, load_microscope(path.parent / config.microscope)

@@ -1,14 +1,16 @@
-"""What a training minimises, all relative to the light in the target."""
+"""What a training minimises."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 Weight = Annotated[float, Field(ge=0)]
+MaeReading = Literal["mean", "sum"]
+"""Whether a mean absolute error is taken over an image's pixels, or summed."""
 
 _DARK = 0.02
 """Mean of a normalised target below which it counts as dark."""
@@ -49,3 +51,34 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
         error = (amplitude - wanted).abs().mean(dim=(-2, -1))
         total = total + config.spectral * (error / (wanted.mean(dim=(-2, -1)) + _DARK)).mean()
     return total
+
+
+def deep_z_generator_loss(
+    scores: Tensor, output: Tensor, target: Tensor, *, alpha: float, mae_reading: MaeReading
+) -> Tensor:
+    """Return the generator's loss of Deep-Z, equation 4, a scalar.
+
+    Parameters
+    ----------
+    scores
+        ``(N,)``, the discriminator's of the output.
+    output, target
+        ``(N, 1, H, W)``.
+    alpha
+        Weight of the mean absolute error.
+    mae_reading
+        Whether that error is averaged over the pixels of an image or summed.
+    """
+    error = (output - target).abs()
+    per_image = error.mean(dim=(1, 2, 3)) if mae_reading == "mean" else error.sum(dim=(1, 2, 3))
+    return deceiving_loss(scores) + alpha * per_image.mean() / 2
+
+
+def deceiving_loss(scores: Tensor) -> Tensor:
+    """Return the first term of equation 4: zero when all output is taken for real."""
+    return (scores - 1).square().mean() / 2
+
+
+def discriminator_loss(output_scores: Tensor, target_scores: Tensor) -> Tensor:
+    """Return the discriminator's loss of Deep-Z, equation 5, a scalar."""
+    return output_scores.square().mean() / 2 + (target_scores - 1).square().mean() / 2

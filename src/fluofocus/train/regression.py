@@ -3,57 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from fluofocus.measure.image import METRICS
 from fluofocus.train.config import RegressionConfig
 from fluofocus.train.losses import refocusing_loss
+from fluofocus.train.module import Batch, RefocusingTraining
 
-Batch = dict[str, Tensor]
 
-
-class RegressionTraining(LightningModule):
+class RegressionTraining(RefocusingTraining):
     """Trains a refocusing network; ``averaged`` holds what is validated and kept."""
 
-    def __init__(self, network: nn.Module, config: RegressionConfig) -> None:
-        super().__init__()
-        self.network = network
+    def __init__(
+        self, network: nn.Module, config: RegressionConfig, *, away_um: float = 1.0
+    ) -> None:
+        super().__init__(network, away_um=away_um)
         self.config = config
-        self.averaged = AveragedModel(
-            network, multi_avg_fn=get_ema_multi_avg_fn(config.averaging_decay)
-        )
+        self.averaged = AveragedModel(network, multi_avg_fn=_moving_average(config.averaging_decay))
+        self.averaged.requires_grad_(False)
+        if self.automatic_optimization:
+            self.gradient_clip = config.gradient_clip
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network with averaged weights."""
+        return self.averaged.module
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch."""
         output = self.network(batch["image"], batch["dpm_um"]).float()
         loss = refocusing_loss(output, batch["target"], self.config.loss)
-        self.log("train_loss", loss, prog_bar=True)
+        self.log("train_loss", loss)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
-        """Average the weights, with less memory while the training is young."""
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """Update the weights and their average, both before a checkpoint can be written."""
+        super().optimizer_step(*arguments, **options)
         self.averaged.update_parameters(self.network)
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Score the averaged network on held-out pairs."""
-        output = self.averaged(batch["image"], batch["dpm_um"]).float()
-        target = batch["target"]
-        unrefocused = batch["image"].expand_as(target)
-        away = batch["dpm_um"].abs() > 1
-        r_out = METRICS["pearson"](output, target)[away]
-        r_in = METRICS["pearson"](unrefocused, target)[away]
-        size = batch["image"].shape[0]
-        self.log("val_mae", METRICS["mae"](output, target).mean(), batch_size=size)
-        loss = refocusing_loss(output, target, self.config.loss)
-        self.log("val_loss", loss, prog_bar=True, batch_size=size)
-        self.log("val_pearson", r_out.mean(), prog_bar=True, batch_size=size)
-        gap = ((r_out - r_in) / (1 - r_in).clamp(min=1e-3)).median()
-        self.log("val_gap_closed", gap, prog_bar=True, batch_size=size)
+    def scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Add the loss to the scores."""
+        loss = refocusing_loss(output, batch["target"], self.config.loss)
+        return super().scores(output, batch) | {"loss": loss}
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up, plateau and cosine."""
@@ -76,3 +71,16 @@ class RegressionTraining(LightningModule):
             return warm
         progress = (step - (config.steps - decay_steps)) / decay_steps
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
+
+
+def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Return an exponential moving average, with less memory while the training is young."""
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, updates: Any) -> None:
+        count = int(updates)
+        weight = 1 - min(decay, (1 + count) / (10 + count))
+        for average, value in zip(averaged, current, strict=True):
+            average.lerp_(value, weight)
+
+    return update

@@ -2,74 +2,53 @@
 
 from __future__ import annotations
 
-import itertools
-import platform
-import time
-from datetime import timedelta
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning import LightningDataModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning import Trainer, seed_everything
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import Tensor
-from torch.utils.data import DataLoader
+from lightning.pytorch.utilities import rank_zero_only
 
-from fluofocus.data.dataset import SimulatedPairs
 from fluofocus.models import build_network
 from fluofocus.optics.microscope import Microscope
-from fluofocus.train.config import TrainConfig
+from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
+from fluofocus.train.checkpoints import (
+    AtomicCheckpointIO,
+    InterruptedTrainingError,
+    LastCheckpoint,
+    kept_weights,
+    load_first_weights,
+)
+from fluofocus.train.config import AdversarialConfig, TrainConfig
+from fluofocus.train.data import SimulatedData
+from fluofocus.train.export import write_model
+from fluofocus.train.module import RefocusingTraining
+from fluofocus.train.monitors import ProgressBar, SamplePictures, steps_done
 from fluofocus.train.regression import RegressionTraining
+from fluofocus.train.run_directory import RunDirectory
 
-_VALIDATION_SEED = 1_000_003
+_CLOSE_SHARE = 0.1
+"""Pairs closer than this share of the defocus range do not count for the correlation."""
 
-
-class SimulatedData(LightningDataModule):
-    """Endless training pairs, and a fixed set of validation pairs from other seeds."""
-
-    def __init__(self, config: TrainConfig, microscope: Microscope, *, workers: int) -> None:
-        super().__init__()
-        self.config = config
-        self.microscope = microscope
-        self.workers = workers
-        self._validation: list[dict[str, Tensor]] | None = None
-
-    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Go on at the batch where the training stands."""
-        trainer = self.trainer
-        pairs = SimulatedPairs(
-            self.microscope,
-            self.config.simulation,
-            batch_size=self.config.training.batch_size,
-            seed=self.config.seed,
-            start_batch=trainer.fit_loop.total_batch_idx + 1 if trainer is not None else 0,
-            stream=trainer.global_rank if trainer is not None else 0,
-            streams=trainer.world_size if trainer is not None else 1,
-        )
-        return DataLoader(
-            pairs,
-            batch_size=None,
-            num_workers=self.workers,
-            prefetch_factor=8 if self.workers else None,
-        )
-
-    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Return the same held-out pairs each time."""
-        if self._validation is None:
-            simulation = self.config.simulation.model_copy(
-                update={
-                    "microscopes_in_memory": min(8, self.config.simulation.microscopes_in_memory)
-                }
-            )
-            pairs = SimulatedPairs(
-                self.microscope,
-                simulation,
-                batch_size=self.config.training.batch_size,
-                seed=self.config.seed + _VALIDATION_SEED,
-            )
-            batches = itertools.islice(pairs, self.config.validation_batches)
-            self._validation = list(batches)
-        return DataLoader(self._validation, batch_size=None)  # type: ignore[arg-type]
+_LOG_EVERY = 20
+_CHATTY_LOGGERS = ("lightning.pytorch", "lightning.fabric")
+_MEANT = (
+    "The 'train_dataloader' does not have many workers",
+    "The 'val_dataloader' does not have many workers",
+    "Checkpoint directory .* exists and is not empty",
+    ".*LeafSpec.* is deprecated",
+)
 
 
 def run_training(
@@ -81,58 +60,192 @@ def run_training(
     strategy: str = "auto",
     accelerator: str = "auto",
     workers: int = 1,
+    show_progress: bool = True,
 ) -> Path:
-    """Train, and return the path of the model file."""
-    seed_everything(config.seed, workers=True, verbose=False)
-    directory = config.output_dir / config.name
-    network = build_network(config.architecture, config.architecture_config)
-    if config.start_from is not None:
-        state = torch.load(config.start_from, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = RegressionTraining(network, config.training)
-    checkpoints: list[Callback] = [
-        ModelCheckpoint(
-            directory / "checkpoints",
-            filename="last",
-            train_time_interval=timedelta(minutes=config.checkpoint_minutes),
-            enable_version_counter=False,
-        ),
-        ModelCheckpoint(
-            directory / "checkpoints",
-            filename="best",
-            monitor="val_loss",
-            mode="min",
-            enable_version_counter=False,
-        ),
-        LearningRateMonitor("step"),
-    ]
-    if config.early_stopping_checks is not None:
-        checkpoints.append(
-            EarlyStopping("val_loss", patience=config.early_stopping_checks, mode="min")
+    """Train, and return the path of the model file.
+
+    All files go into ``<output_dir>/<name>``: ``<name>.safetensors``, ``config.yaml``,
+    ``checkpoints``, ``log`` (CSV), ``tensorboard`` and ``samples`` (pictures).
+
+    Parameters
+    ----------
+    resume
+        Go on with this training where its last checkpoint stands; if there is none,
+        start it; if it has ended, return its model file.
+    devices, strategy, accelerator
+        As Lightning's trainer takes them.
+    workers
+        Processes that simulate, per device; with none the training does it itself.
+    show_progress
+        Whether to show a bar and the validation scores on stderr.
+
+    Raises
+    ------
+    FluoFocusError
+        If the folder holds another training, ``start_from`` does not fit, the training
+        diverges, or a file cannot be written.
+    KeyboardInterrupt
+        On Ctrl-C, after the training's state was saved.
+    """
+    directory = RunDirectory(config)
+    rank_zero_only(directory.claim)(config, microscope, resume=resume)
+    if resume and directory.model_file.exists():
+        return directory.model_file
+    checkpoint = directory.last if resume and directory.last.exists() else None
+    with _quiet_lightning():
+        seed_everything(config.seed, workers=True, verbose=False)
+        training = make_training(config, is_resumed=checkpoint is not None)
+        data = SimulatedData(config, microscope, workers=workers)
+        last = LastCheckpoint(
+            directory.last, minutes=config.checkpoint_minutes, validate_every=config.validate_every
         )
-    trainer = Trainer(
-        accelerator=accelerator,
-        devices=devices,
-        strategy=strategy,
+        callbacks = _callbacks(config, directory, show_progress=show_progress)
+        trainer = _trainer(
+            config,
+            training,
+            directory,
+            callbacks=[*callbacks, last],
+            devices=devices,
+            strategy=_strategy(strategy, training),
+            accelerator=accelerator,
+        )
+        try:
+            with last.listening():
+                trainer.fit(training, data, ckpt_path=checkpoint, weights_only=True)
+        except InterruptedTrainingError:
+            raise KeyboardInterrupt(
+                f"stopped at step {steps_done(trainer)} of {config.training.steps}, "
+                f"saved in {directory.last}: go on with --resume"
+            ) from None
+        _finish(trainer, training, data, directory)
+    return directory.model_file
+
+
+def make_training(config: TrainConfig, *, is_resumed: bool = False) -> RefocusingTraining:
+    """Build the network that a configuration asks for, in the scheme that trains it.
+
+    One that is to be resumed needs no first weights.
+    """
+    network = build_network(config.architecture, config.architecture_config)
+    if config.start_from is not None and not is_resumed:
+        load_first_weights(network, config.start_from)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    scheme = config.training
+    away_um = _CLOSE_SHARE * config.simulation.defocus_um
+    if isinstance(scheme, AdversarialConfig):
+        return DeepZTraining(network, scheme, away_um=away_um)
+    if scheme.adversarial_weight > 0:
+        return AdversarialRegressionTraining(network, scheme, away_um=away_um)
+    return RegressionTraining(network, scheme, away_um=away_um)
+
+
+def _trainer(
+    config: TrainConfig, training: RefocusingTraining, directory: RunDirectory, **options: Any
+) -> Trainer:
+    """Set up Lightning's trainer; steps are batches, however many updates each makes."""
+    return Trainer(
         precision=config.precision,
-        max_steps=config.training.steps,
-        gradient_clip_val=config.training.gradient_clip,
+        max_steps=config.training.steps * training.updates_per_step,
+        gradient_clip_val=training.gradient_clip,
         val_check_interval=config.validate_every,
+        check_val_every_n_epoch=None,
         limit_val_batches=config.validation_batches,
         num_sanity_val_steps=0,
-        callbacks=checkpoints,
-        logger=[CSVLogger(directory, name="log"), TensorBoardLogger(directory, name="tensorboard")],
-        log_every_n_steps=20,
+        use_distributed_sampler=False,
+        plugins=[AtomicCheckpointIO()],
+        logger=[
+            CSVLogger(directory.path, name="log"),
+            TensorBoardLogger(directory.path, name="tensorboard"),
+        ],
+        log_every_n_steps=_LOG_EVERY,
         enable_model_summary=False,
+        enable_progress_bar=False,
+        **options,
     )
-    last = directory / "checkpoints" / "last.ckpt"
-    data = SimulatedData(config, microscope, workers=workers)
-    started = time.monotonic()
-    trainer.fit(
-        module, data, ckpt_path=str(last) if resume and last.exists() else None, weights_only=False
-    )
-    weights = directory / "weights.pt"
-    torch.save(module.averaged.module.state_dict(), weights)
-    print(f"{time.monotonic() - started:.0f} s on {platform.processor()}")
-    return weights
+
+
+def _strategy(strategy: str, training: RefocusingTraining) -> str:
+    """Let the processes expect that only generator or discriminator has gradients."""
+    adversarial = not training.automatic_optimization
+    return "ddp_find_unused_parameters_true" if strategy == "ddp" and adversarial else strategy
+
+
+def _callbacks(
+    config: TrainConfig, directory: RunDirectory, *, show_progress: bool
+) -> list[Callback]:
+    score, mode = f"val_{config.training.best_by}", _mode(config)
+    callbacks: list[Callback] = [
+        LearningRateMonitor("step"),
+        SamplePictures(directory.samples),
+        ModelCheckpoint(
+            directory.checkpoints,
+            filename=directory.best.stem,
+            monitor=score,
+            mode=mode,
+            enable_version_counter=False,
+        ),
+    ]
+    if show_progress:
+        callbacks.append(ProgressBar(config.training.steps))
+    if config.early_stopping_checks is not None:
+        callbacks.append(EarlyStopping(score, patience=config.early_stopping_checks, mode=mode))
+    return callbacks
+
+
+def _mode(config: TrainConfig) -> str:
+    return "min" if config.training.best_by in ("loss", "mae") else "max"
+
+
+def _finish(
+    trainer: Trainer, training: RefocusingTraining, data: SimulatedData, directory: RunDirectory
+) -> None:
+    """Write the better of the best and the last weights as a model file."""
+    config = data.config
+    trainer.loggers = []  # these scores belong on the card, not after the last step's
+    steps = steps_done(trainer)
+    scores = _validate(trainer, training, data)
+    if directory.best.exists():
+        last = {key: value.clone() for key, value in training.kept.state_dict().items()}
+        weights, updates = kept_weights(directory.best)
+        training.kept.load_state_dict(weights)
+        best_scores = _validate(trainer, training, data)
+        sign = 1 if _mode(config) == "max" else -1
+        score = config.training.best_by
+        if sign * best_scores[score] > sign * scores[score]:
+            scores, steps = best_scores, updates // training.updates_per_step
+        else:
+            training.kept.load_state_dict(last)
+    if trainer.is_global_zero:
+        write_model(
+            config,
+            data.microscope,
+            training.kept,
+            directory.model_file,
+            steps=steps,
+            scores={f"validation_{name}": value for name, value in scores.items()},
+            device=trainer.strategy.root_device,
+        )
+
+
+def _validate(
+    trainer: Trainer, training: RefocusingTraining, data: SimulatedData
+) -> dict[str, float]:
+    (scores,) = trainer.validate(training, data, verbose=False)
+    return {name.removeprefix("val_"): value for name, value in scores.items()}
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's tips, and its warnings about what is meant here, from the user."""
+    loggers = [logging.getLogger(name) for name in _CHATTY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for message in _MEANT:
+            warnings.filterwarnings("ignore", message)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

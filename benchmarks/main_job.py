@@ -1,0 +1,323 @@
+"""How well a model refocuses, on held-out simulated fields: beads, a tilt, nuclei.
+
+    python benchmarks/main_job.py air20x-beads air20x-nuclei --json docs/results/main_job.json
+
+Fields, optics and noise are drawn from seeds that no training uses. "Inside" optics
+come from the ranges of the training configuration, "outside" from ranges next to them
+that training never draws. Every number printed is measured by this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import fluofocus
+from fluofocus.measure.beads import find_beads, match_beads
+from fluofocus.measure.image import METRICS, gap_closed
+from fluofocus.measure.resolution import axial_fwhm, lateral_fwhm
+from fluofocus.models.bundle import Model, load_model
+from fluofocus.optics.microscope import Microscope, preset
+from fluofocus.simulate.camera import expected_counts, record
+from fluofocus.simulate.draws import OpticsDraws
+from fluofocus.simulate.image_formation import ImageFormation
+from fluofocus.simulate.phantoms import Beads, Nuclei, Phantom
+from fluofocus.simulate.specimen import SpecimenGrid
+from fluofocus.train.config import load_train_config
+
+SEED = 9_000_000
+BACKGROUND_PHOTONS = 10.0
+TOLERANCE_UM = 0.65
+EDGE_PX = 16
+Row = dict[str, Any]
+
+_OUTSIDE_COMMON = {
+    "other_zernike_rms_waves": 0.035,
+    "sample_index": (1.45, 1.50),
+    "amplitude_falloff": (0.4, 0.6),
+    "relative_numerical_aperture": (1.02, 1.04),
+}
+OUTSIDE = (
+    OpticsDraws(
+        spherical_rms_waves=(0.10, 0.14),
+        coverslip_error_um=(10, 15),
+        emitter_depth_um=(15, 22),
+        **_OUTSIDE_COMMON,
+    ),
+    OpticsDraws(
+        spherical_rms_waves=(-0.09, -0.075),
+        coverslip_error_um=(-13, -10),
+        emitter_depth_um=(0, 5),
+        **_OUTSIDE_COMMON,
+    ),
+)
+
+
+class Field:
+    """One simulated field: its clean scan and how to expose it."""
+
+    def __init__(
+        self,
+        microscope: Microscope,
+        phantom: Phantom,
+        size_px: int,
+        planes_um: torch.Tensor,
+        depths_um: torch.Tensor,
+        seed: int,
+        peak_photons: float,
+    ) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.camera = microscope.camera
+        grid = SpecimenGrid((size_px, size_px), microscope.pixel_size_um, tuple(depths_um.tolist()))
+        self.specimen = phantom.draw(grid, self.generator)
+        self.pixel_um = microscope.pixel_size_um
+        photons = ImageFormation(microscope, grid, planes_um)(self.specimen)
+        self.planes_um = planes_um
+        self.photons = photons / photons.max() * peak_photons + BACKGROUND_PHOTONS
+        self.truth = expected_counts(self.photons, self.camera).numpy()
+
+    def exposure(self, plane: int) -> np.ndarray:
+        """Return one noisy recording of a plane, in counts."""
+        return record(self.photons[plane], self.camera, self.generator).numpy().astype(np.uint16)
+
+    def plane(self, z_um: float) -> int:
+        """Index of the plane nearest to a depth."""
+        return int((self.planes_um - z_um).abs().argmin())
+
+
+def refocus(model: Model, image: np.ndarray, pixel_um: float, distances_um: list[float]) -> np.ndarray:
+    """Return ``(Z, Y, X)`` counts."""
+    stack = fluofocus.refocus(
+        image, model=model, z_um=distances_um, pixel_size_um=pixel_um
+    )
+    return np.asarray(stack).reshape(len(distances_um), *image.shape)
+
+
+def optics(config_path: str, where: str, count: int, seed: int) -> Iterator[Microscope]:
+    """Draw microscopes from inside or outside the training's ranges."""
+    config, microscope = load_train_config(config_path)
+    generator = torch.Generator().manual_seed(seed)
+    for index in range(count):
+        draws = config.simulation.optics if where == "inside" else OUTSIDE[index % 2]
+        yield draws.draw(microscope, generator)
+
+
+def usable_beads(field: Field, image: np.ndarray) -> np.ndarray:
+    """Positions in px of true beads that have no close neighbour and lie off the edge."""
+    truth = np.array([[t["y_um"], t["x_um"]] for t in field.specimen.truth]) / field.pixel_um
+    distance = np.linalg.norm(truth[:, None] - truth[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    inside = ((truth > EDGE_PX) & (truth < image.shape[0] - 1 - EDGE_PX)).all(axis=1)
+    return truth[inside & (distance.min(axis=1) > 8)]
+
+
+def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[Row]:
+    """Lateral width of refocused beads, and beads found, by distance."""
+    planes = torch.arange(-20, 21) * 0.5
+    distances = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]
+    widths: dict[float, list[float]] = {d: [] for d in distances}
+    true_widths: dict[float, list[float]] = {d: [] for d in distances}
+    input_widths: dict[float, list[float]] = {d: [] for d in distances}
+    found = dict.fromkeys(distances, 0)
+    known = dict.fromkeys(distances, 0)
+    spurious = dict.fromkeys(distances, 0)
+    microscopes = optics(arguments.config, where, arguments.fields, SEED + 1)
+    for index, microscope in enumerate(microscopes):
+        phantom = Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3)
+        field = Field(
+            microscope, phantom, arguments.size, planes, torch.zeros(1),
+            SEED + 10 * index, arguments.peak_photons,
+        )
+        truth = field.truth[field.plane(0)]
+        beads = usable_beads(field, truth)
+        reference = lateral_fwhm(truth, beads, pixel_size_um=field.pixel_um).fwhm_um
+        for distance in distances:
+            for sign in (-1, 1):
+                image = field.exposure(field.plane(sign * distance))
+                output = refocus(model, image, field.pixel_um, [-sign * distance])[0]
+                hits = find_beads(output).yx_px
+                matches = match_beads(hits, beads, tolerance=TOLERANCE_UM / field.pixel_um)
+                found[distance] += len(matches.known_index)
+                known[distance] += len(beads)
+                spurious[distance] += _spurious(hits, field, output.shape[0])
+                matched = hits[matches.found_index]
+                fits = lateral_fwhm(output, matched, pixel_size_um=field.pixel_um).fwhm_um
+                widths[distance] += list(fits)
+                true_widths[distance] += list(reference[matches.known_index])
+                blurred = lateral_fwhm(image, beads, pixel_size_um=field.pixel_um).fwhm_um
+                input_widths[distance] += list(blurred)
+    return [
+        {
+            "distance_um": d,
+            "beads": known[d],
+            "found": found[d] / known[d],
+            "spurious_per_bead": spurious[d] / known[d],
+            "input_fwhm_um": float(np.nanmedian(input_widths[d])),
+            "fwhm_um": float(np.nanmedian(widths[d])) if widths[d] else float("nan"),
+            "true_fwhm_um": float(np.nanmedian(true_widths[d])) if widths[d] else float("nan"),
+        }
+        for d in distances
+    ]
+
+
+def _spurious(hits: np.ndarray, field: Field, size: int) -> int:
+    truth = np.array([[t["y_um"], t["x_um"]] for t in field.specimen.truth]) / field.pixel_um
+    inside = ((hits > EDGE_PX) & (hits < size - 1 - EDGE_PX)).all(axis=1)
+    hits = hits[inside]
+    if not len(hits):
+        return 0
+    nearest = np.linalg.norm(hits[:, None] - truth[None], axis=-1).min(axis=1)
+    return int((nearest > TOLERANCE_UM / field.pixel_um).sum())
+
+
+def axial_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[Row]:
+    """Axial width of beads in the virtual stack of one image against the scanned stack."""
+    planes = torch.arange(-20, 21) * 0.5
+    rows = []
+    fields = []
+    for index, microscope in enumerate(optics(arguments.config, where, arguments.fields // 2, SEED + 2)):
+        phantom = Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3)
+        fields.append(
+            Field(microscope, phantom, arguments.size, planes, torch.zeros(1),
+                  SEED + 500 + 10 * index, arguments.peak_photons)
+        )
+    for start in (-4.0, -2.0, 0.0, 2.0, 4.0):
+        virtual, scanned = [], []
+        for field in fields:
+            image = field.exposure(field.plane(start))
+            reach = [float(z) for z in planes if abs(z - start) <= 10 and abs(z) <= 8]
+            stack = refocus(model, image, field.pixel_um, [z - start for z in reach])
+            scan = field.truth[[field.plane(z) for z in reach]]
+            beads = usable_beads(field, image)
+            virtual += list(axial_fwhm(stack, beads, z_step_um=0.5).fwhm_um)
+            scanned += list(axial_fwhm(scan, beads, z_step_um=0.5).fwhm_um)
+        rows.append({
+            "input_z_um": start, "beads": len(scanned),
+            "fwhm_um": float(np.nanmedian(virtual)), "true_fwhm_um": float(np.nanmedian(scanned)),
+        })
+    return rows
+
+
+def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
+    """Beads on a 1.5 degree tilt over a wide field, before and after the tilted DPM."""
+    size = arguments.tilt_size
+    microscope = preset("olympus-20x-0.75")
+    half = size * microscope.pixel_size_um / 2 * np.tan(np.radians(1.5)) + 0.5
+    depths = torch.arange(-int(half / 0.25) - 1, int(half / 0.25) + 2) * 0.25
+    phantom = Beads(surface="tilt", tilt_deg=1.5, count_per_1000_um2=1.84, diameter_um=0.3)
+    field = Field(
+        microscope, phantom, size, torch.zeros(1), depths, SEED + 900, arguments.peak_photons
+    )
+    image = field.exposure(0)
+    stack = fluofocus.refocus(
+        image, model=model, surface="tilt:1.5deg", pixel_size_um=field.pixel_um,
+        allow_extrapolation=True,
+    )
+    output = np.asarray(stack).reshape(image.shape)
+    flat = Field(
+        microscope, Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3), 512,
+        torch.zeros(1), torch.zeros(1), SEED + 901, arguments.peak_photons,
+    )
+    focused = lateral_fwhm(
+        flat.truth[0], usable_beads(flat, flat.truth[0]), pixel_size_um=flat.pixel_um
+    ).fwhm_um
+    beads = usable_beads(field, image)
+    hits = find_beads(output).yx_px
+    matches = match_beads(hits, beads, tolerance=TOLERANCE_UM / field.pixel_um)
+    corrected = lateral_fwhm(
+        output, hits[matches.found_index], pixel_size_um=field.pixel_um
+    ).fwhm_um
+    blurred = lateral_fwhm(image, beads, pixel_size_um=field.pixel_um).fwhm_um
+    return {
+        "field_px": size, "beads": len(beads), "found": len(matches.known_index) / len(beads),
+        "input_fwhm_um": float(np.nanmedian(blurred)),
+        "corrected_fwhm_um": float(np.nanmedian(corrected)),
+        "in_focus_fwhm_um": float(np.nanmedian(focused)),
+    }
+
+
+def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[Row]:
+    """Share of the gap closed on nuclei, by distance."""
+    planes = torch.arange(-20, 21) * 0.5
+    distances = [2.0, 4.0, 6.0, 8.0, 10.0]
+    scores: dict[float, list[tuple[float, float]]] = {d: [] for d in distances}
+    microscopes = optics(arguments.config, where, arguments.fields, SEED + 3)
+    for index, microscope in enumerate(microscopes):
+        field = Field(
+            microscope, Nuclei(), arguments.size // 2, planes, torch.arange(-16, 17) * 0.5,
+            SEED + 2000 + 10 * index, arguments.peak_photons,
+        )
+        for distance in distances:
+            for target in (-5.0, -2.5, 0.0, 2.5, 5.0):
+                for sign in (-1, 1):
+                    if abs(target + sign * distance) > 10:
+                        continue
+                    image = field.exposure(field.plane(target + sign * distance))
+                    output = refocus(model, image, field.pixel_um, [-sign * distance])[0]
+                    truth = torch.from_numpy(field.truth[field.plane(target)])
+                    r_in = float(METRICS["pearson"](torch.from_numpy(image.astype(np.float32)), truth))
+                    r_out = float(METRICS["pearson"](torch.from_numpy(output.astype(np.float32)), truth))
+                    scores[distance].append((r_in, r_out))
+    rows = []
+    for distance in distances:
+        r_in, r_out = np.mean(scores[distance], axis=0)
+        rows.append({
+            "distance_um": distance, "pairs": len(scores[distance]),
+            "pearson_in": float(r_in), "pearson_out": float(r_out),
+            "gap_closed": float(gap_closed(r_out, r_in)),
+        })
+    return rows
+
+
+def table(title: str, rows: list[Row]) -> str:
+    """Format rows as a Markdown table."""
+    names = list(rows[0])
+    lines = [f"\n### {title}\n", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    for row in rows:
+        cells = [f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n]) for n in names]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is asked for and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("beads_model", nargs="?", default="air20x-beads")
+    parser.add_argument("nuclei_model", nargs="?", default="air20x-nuclei")
+    parser.add_argument("--config", default="configs/air20x-base.yaml")
+    parser.add_argument("--fields", type=int, default=12, help="microscopes, one field each")
+    parser.add_argument("--size", type=int, default=512, help="bead field in pixels")
+    parser.add_argument("--tilt-size", type=int, default=2048)
+    parser.add_argument("--peak-photons", type=float, default=2000.0)
+    parser.add_argument("--only", choices=["beads", "axial", "tilt", "nuclei"], action="append")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    wanted = arguments.only or ["beads", "axial", "tilt", "nuclei"]
+    results: dict[str, Any] = {"arguments": {k: str(v) for k, v in vars(arguments).items()}}
+    started = time.monotonic()
+    for kind in wanted:
+        model = load_model(arguments.nuclei_model if kind == "nuclei" else arguments.beads_model)
+        if kind == "tilt":
+            results["tilt"] = [tilt_row(model, arguments)]
+            print(table("Beads on a 1.5 degree tilt", results["tilt"]), flush=True)
+            continue
+        measure = {"beads": bead_rows, "axial": axial_rows, "nuclei": nuclei_rows}[kind]
+        for where in ("inside", "outside"):
+            name = f"{kind}, optics {where} the training draws"
+            results[name] = measure(model, arguments, where)
+            print(table(name, results[name]), flush=True)
+    print(f"\n{time.monotonic() - started:.0f} s", flush=True)
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""``fluofocus microscope`` and ``fluofocus calibrate``: describe a microscope."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluofocus.cli.console import named_microscope, progress, say, verb
+from fluofocus.errors import FluoFocusError
+
+descriptions = typer.Typer(
+    no_args_is_help=True, help="Make and show descriptions of microscopes (YAML)."
+)
+verbs = typer.Typer()
+
+
+@verb(descriptions)
+def new(
+    path: Annotated[Path, typer.Argument(help="YAML file to write.", show_default=False)],
+    preset: Annotated[
+        str, typer.Option(help="Description to start from; 'microscope presets' lists them.")
+    ] = "olympus-20x-0.75",
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a description to edit."""
+    from fluofocus.optics.microscope import preset as load_preset
+    from fluofocus.optics.microscope import save_microscope
+
+    if path.exists() and not force:
+        raise FluoFocusError(f"{path} exists: choose another name, or replace it with --force.")
+    save_microscope(load_preset(preset), path)
+    say(f"Wrote {path}: edit it to describe your microscope.")
+
+
+@verb(descriptions)
+def show(
+    microscope: Annotated[str, typer.Argument(help="YAML file or preset.", show_default=False)],
+) -> None:
+    """Check a description and show it with what follows from it."""
+    import yaml
+
+    description = named_microscope(microscope)
+    content = description.model_dump(mode="json", exclude_none=True)
+    say(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip())
+    say(f"# Nyquist pixel: {description.nyquist_pixel_um:.3f} µm")
+
+
+@verb(descriptions)
+def presets() -> None:
+    """List the descriptions that come with the package."""
+    from fluofocus.optics.microscope import preset, preset_names
+
+    for name in preset_names():
+        say(f"{name}  {preset(name).name}")
+
+
+@verb(verbs)
+def calibrate(
+    beads: Annotated[Path, typer.Argument(help="Focus scan of one bead.", show_default=False)],
+    microscope: Annotated[
+        str, typer.Option(help="What is known of the microscope: YAML file or preset.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Calibrated YAML to write.")],
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Pixel size in µm, where the file states none.")
+    ] = None,
+    z_step: Annotated[
+        float | None, typer.Option(help="Distance of planes in µm, where the file states none.")
+    ] = None,
+    bead_diameter: Annotated[
+        float | None, typer.Option(help="Diameter of the bead in µm, where it is known.")
+    ] = None,
+    max_noll: Annotated[int, typer.Option(help="Highest Zernike polynomial, Noll order.")] = 36,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture of measured and fitted planes to write.")
+    ] = None,
+) -> None:
+    """Estimate aberrations from a measured bead stack."""
+    from fluofocus.io import read_stack, voxel_size_um
+    from fluofocus.optics.calibrate import calibrate as fit
+    from fluofocus.optics.microscope import save_microscope
+    from fluofocus.report.figures import plot_calibration
+
+    stack = read_stack(beads, pixel_size_um=pixel_size, z_step_um=z_step)
+    known = named_microscope(microscope)
+    with progress(f"Calibrating from {beads.name}") as update:
+        fitted = fit(
+            stack.values,
+            known,
+            voxel_size_um=voxel_size_um(stack),
+            max_noll=max_noll,
+            bead_diameter_um=bead_diameter,
+            progress=update,
+        )
+    save_microscope(fitted.microscope, output)
+    if figure is not None:
+        waves = fitted.microscope.zernike_rms_waves
+        plot_calibration(fitted.measured, fitted.fitted, waves, figure)
+    say(f"Correlation of measured and fitted stack: {fitted.correlation:.4f}")
+    say(f"Bead diameter: {fitted.bead_diameter_um:.2f} µm")
+    for noll, waves_rms in sorted(fitted.microscope.zernike_rms_waves.items()):
+        say(f"Zernike {noll:2d} (Noll): {waves_rms:+.4f} waves rms")
+    say(f"Wrote {output}." if figure is None else f"Wrote {output} and {figure}.")

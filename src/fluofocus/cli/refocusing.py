@@ -1,0 +1,118 @@
+"""``fluofocus refocus`` and ``fluofocus demo``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fluofocus.cli.console import aligned, named_microscope, note, progress, say, verb
+
+verbs = typer.Typer()
+
+
+class Resample(StrEnum):
+    """What to do where the image's pixels differ from the model's."""
+
+    auto = "auto"
+    refuse = "refuse"
+
+
+@verb(
+    verbs,
+    after_interrupt="what is computed is kept; run the same command again to go on from there.",
+)
+def refocus(
+    image: Annotated[
+        Path, typer.Argument(help="TIFF, OME-TIFF, OME-Zarr, CZI, ND2 or LIF.", show_default=False)
+    ],
+    model: Annotated[str, typer.Option(help="Shipped model or .safetensors file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write, .ome.tif or .ome.zarr.")
+    ],
+    z: Annotated[
+        str | None,
+        typer.Option(
+            "--z", help="Target planes in µm from the image: start:stop:step, or one number."
+        ),
+    ] = None,
+    surface: Annotated[
+        str | None,
+        typer.Option(
+            help="Surface to focus on: plane:3um, tilt:1.5deg[,axis=30deg][,offset=2um], "
+            "cylinder:7.2mm[,axis=,apex=,offset=], poly:c00,c10,c01,… or FILE.tif in µm."
+        ),
+    ] = None,
+    plane: Annotated[
+        int | None, typer.Option(min=0, help="Which plane of a stack to refocus, from 0.")
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Pixel size in µm, in place of the file's.")
+    ] = None,
+    z_step: Annotated[
+        float | None, typer.Option(help="Distance of planes in µm, in place of the file's.")
+    ] = None,
+    microscope: Annotated[
+        str | None,
+        typer.Option(
+            help="What took the image, YAML file or preset: gives the pixel size where the file "
+            "states none, and is compared with the model's microscope."
+        ),
+    ] = None,
+    allow_extrapolation: Annotated[
+        bool,
+        typer.Option(
+            "--allow-extrapolation", help="Go beyond the trained range; the file is marked."
+        ),
+    ] = False,
+    resample: Annotated[
+        Resample, typer.Option(help="If the image's pixels differ from the model's.")
+    ] = Resample.auto,
+    memory: Annotated[float, typer.Option(min=0.1, help="Memory to use at most, in GiB.")] = 4.0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")
+    ] = True,
+) -> None:
+    """Refocus an image, or each frame of a time-lapse, onto planes or a surface."""
+    from fluofocus.io import read_stack
+    from fluofocus.refocus import parse_z_range, refocus_to_file
+    from fluofocus.refocus.microscope_check import check_microscope
+
+    stack = read_stack(image, pixel_size_um=pixel_size, z_step_um=z_step)
+    if microscope is not None:
+        pixel_size = check_microscope(stack, model, named_microscope(microscope))
+    with progress(f"Refocusing {image.name}") as update:
+        refocus_to_file(
+            stack,
+            model,
+            output,
+            z_um=None if z is None else parse_z_range(z),
+            surface=surface,
+            pixel_size_um=pixel_size,
+            plane=plane,
+            allow_extrapolation=allow_extrapolation,
+            resample=resample.value,
+            memory_gb=memory,
+            device=device,
+            resume=resume,
+            progress=update,
+        )
+    say(f"Wrote {output}.")
+
+
+@verb(verbs)
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")] = Path(
+        "demo-output"
+    ),
+) -> None:
+    """Show the main job on a simulated acquisition: a table, a picture, an HTML page."""
+    from fluofocus.report.demo import run_demo
+
+    result = run_demo(output, note)
+    for line in aligned([result.header, *result.rows]):
+        say(line)
+    say(f"Wrote {result.page}.")

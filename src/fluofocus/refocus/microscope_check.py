@@ -1,0 +1,61 @@
+"""Does a model suit the microscope that took an image?"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import xarray as xr
+
+from fluofocus.errors import FluoFocusWarning
+from fluofocus.io.stack import known_voxel_size_um
+from fluofocus.models.bundle import Model, ModelCard, read_card
+from fluofocus.optics.microscope import Microscope
+
+TOLERANCES = {
+    "numerical_aperture": 0.05,
+    "immersion_index": 0.02,
+    "emission_wavelength_nm": 0.1,
+}
+"""Fields compared, and the relative difference from which they matter."""
+
+
+def warn_of_differences(microscope: Microscope, card: ModelCard) -> None:
+    """Warn where a microscope differs from the one that a model was trained for."""
+    trained = card.microscope
+    differing = [
+        f"{field} {getattr(microscope, field):g} (model: {getattr(trained, field):g})"
+        for field, tolerance in TOLERANCES.items()
+        if abs(getattr(microscope, field) / getattr(trained, field) - 1) > tolerance
+    ]
+    if microscope.modality != trained.modality:
+        differing.append(f"modality {microscope.modality} (model: {trained.modality})")
+    if differing:
+        warnings.warn(
+            f"model {card.name} was trained for another microscope, so check its results or "
+            f"train one for yours: {', '.join(differing)}",
+            FluoFocusWarning,
+            stacklevel=2,
+        )
+
+
+def check_microscope(
+    image: xr.DataArray, model: str | Path | Model, microscope: Microscope
+) -> float | None:
+    """Compare the microscope that took an image with the model's, and return its pixel size.
+
+    Returns
+    -------
+    float or None
+        The microscope's pixel size in µm, None if the image states its own.
+
+    Raises
+    ------
+    FluoFocusError
+        If the model cannot be read.
+    """
+    warn_of_differences(microscope, model.card if isinstance(model, Model) else read_card(model))
+    _, y_um, x_um = known_voxel_size_um(image)
+    stated = math.isfinite(y_um) and math.isfinite(x_um)
+    return None if stated else microscope.pixel_size_um

@@ -1,0 +1,187 @@
+"""A simulated acquisition: a specimen, scanned through focus and recorded by a camera."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from fluofocus.errors import FluoFocusError, FluoFocusWarning
+from fluofocus.optics.microscope import Microscope
+from fluofocus.simulate.camera import expected_counts, record
+from fluofocus.simulate.draws import make_phantom
+from fluofocus.simulate.image_formation import ImageFormation
+from fluofocus.simulate.specimen import Specimen, SpecimenGrid
+from fluofocus.units import FloatArray, nm_to_um
+
+Positions = Sequence[float] | npt.NDArray[np.floating[Any]]
+
+HALF_DEPTH_UM = 10.0
+"""Specimens reach at least this far above and below depth zero, and as far as the planes."""
+
+THICKEST_SLAB_UM = 0.5
+"""Most that a slab, into which specimens are cut, may be thick."""
+
+
+@dataclass(frozen=True)
+class SimulatedStack:
+    """A focus-scanned stack and everything known about it.
+
+    Attributes
+    ----------
+    counts : ndarray of uint16 (Z, Y, X)
+        What the camera recorded.
+    clean_counts : ndarray of float32 (Z, Y, X)
+        What it would record on average, without noise or saturation.
+    truth : tuple of dict
+        One entry per object of the specimen: its kind, id, position and size in µm.
+    planes_um : tuple of float
+        Position of each plane; zero is the middle of the specimen.
+    seed : int
+        Decides the specimen and the noise.
+    microscope : Microscope
+        What imaged it.
+    """
+
+    counts: npt.NDArray[np.uint16]
+    clean_counts: FloatArray
+    truth: tuple[dict[str, Any], ...]
+    planes_um: tuple[float, ...]
+    seed: int
+    microscope: Microscope
+
+
+def simulate_stack(
+    microscope: Microscope,
+    phantom: str,
+    *,
+    shape_yx: tuple[int, int] = (256, 256),
+    planes_um: Positions,
+    seed: int,
+    peak_photons: float = 2000.0,
+    background_photons: float = 10.0,
+    phantom_parameters: Mapping[str, Any] | None = None,
+    depth_dependent: bool = False,
+) -> SimulatedStack:
+    """Simulate one acquisition; the same arguments give the same stack.
+
+    The field is periodic: light that leaves it on one side comes in on the other.
+
+    Parameters
+    ----------
+    phantom
+        A name in `fluofocus.simulate.phantoms.PHANTOMS`.
+    planes_um
+        Focal planes from low to high; zero is the middle of the specimen.
+    seed
+        Decides the specimen and the noise.
+    peak_photons
+        Mean photons of the specimen at the brightest pixel of the whole stack.
+    background_photons
+        Mean photons of the background at every pixel.
+    phantom_parameters
+        Fields of the phantom that differ from its defaults.
+    depth_dependent
+        Whether aberration grows with each emitter's own depth below the coverslip.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is no such phantom or a number is not possible.
+    """
+    planes = _checked_planes(planes_um)
+    _check_exposure(shape_yx, peak_photons, background_photons, seed)
+    configured = make_phantom(phantom, dict(phantom_parameters or {}))
+    generator = torch.Generator().manual_seed(seed)
+    grid = SpecimenGrid(shape_yx, microscope.pixel_size_um, _slab_depths_um(microscope, planes))
+    specimen = configured.draw(grid, generator)
+    photons = _exposed(microscope, specimen, planes, peak_photons, depth_dependent)
+    photons = photons + background_photons
+    counts = record(photons, microscope.camera, generator).numpy()
+    _warn_if_saturated(counts, microscope.camera.bit_depth)
+    return SimulatedStack(
+        counts=counts.astype(np.uint16),
+        clean_counts=expected_counts(photons, microscope.camera).numpy(),
+        truth=specimen.truth,
+        planes_um=planes,
+        seed=seed,
+        microscope=microscope,
+    )
+
+
+def _checked_planes(
+    planes_um: Positions,
+) -> tuple[float, ...]:
+    planes = tuple(float(plane) for plane in planes_um)
+    if not planes or not np.isfinite(planes).all() or (np.diff(planes) <= 0).any():
+        raise FluoFocusError("The focal planes must be finite numbers of µm, from low to high.")
+    return planes
+
+
+def _check_exposure(
+    shape_yx: tuple[int, int], peak_photons: float, background_photons: float, seed: int
+) -> None:
+    if min(shape_yx) < 1:
+        raise FluoFocusError(f"A field of {shape_yx[0]} x {shape_yx[1]} pixels holds no image.")
+    if not (np.isfinite(peak_photons) and peak_photons > 0):
+        raise FluoFocusError(f"peak_photons must be above zero, not {peak_photons:g}.")
+    if not (np.isfinite(background_photons) and background_photons >= 0):
+        raise FluoFocusError(f"background_photons must not be negative, as {background_photons:g}.")
+    if seed < 0:
+        raise FluoFocusError(f"A seed must be a whole number from zero, not {seed}.")
+
+
+def _slab_depths_um(microscope: Microscope, planes: tuple[float, ...]) -> tuple[float, ...]:
+    """Return even slabs over the specimen's depth and all planes.
+
+    They are at most half a depth of field thick, and thickness and spacing of the planes
+    are multiples of each other, so that few different defoci occur.
+    """
+    depth_of_field_um = (
+        microscope.immersion_index
+        * nm_to_um(microscope.emission_wavelength_nm)
+        / microscope.numerical_aperture**2
+    )
+    thickest = min(THICKEST_SLAB_UM, depth_of_field_um / 2)
+    spacing = float(np.diff(planes).min()) if len(planes) > 1 else thickest
+    if spacing > thickest:
+        slab = spacing / math.ceil(spacing / thickest - 1e-6)
+    else:
+        slab = spacing * math.floor(thickest / spacing + 1e-6)
+    below = max(0, math.ceil((planes[0] + HALF_DEPTH_UM) / slab - 1e-6))
+    reach = max(planes[-1], HALF_DEPTH_UM) - planes[0]
+    above = math.ceil(reach / slab - 1e-6)
+    return tuple(planes[0] + slab * index for index in range(-below, above + 1))
+
+
+def _exposed(
+    microscope: Microscope,
+    specimen: Specimen,
+    planes: tuple[float, ...],
+    peak_photons: float,
+    depth_dependent: bool,
+) -> torch.Tensor:
+    images = ImageFormation(
+        microscope, specimen.grid, torch.tensor(planes), depth_dependent=depth_dependent
+    )
+    photons = images(specimen)
+    peak = float(photons.max())
+    if peak <= 0:
+        raise FluoFocusError("The specimen is empty: raise the number or size of its objects.")
+    return photons * (peak_photons / peak)
+
+
+def _warn_if_saturated(counts: FloatArray, bit_depth: int) -> None:
+    saturated = int((counts >= 2**bit_depth - 1).sum())
+    if saturated:
+        warnings.warn(
+            f"{saturated} pixels are saturated: lower peak_photons or the camera's gain.",
+            FluoFocusWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,104 @@
+"""From a finished training to a model file with its card."""
+
+from __future__ import annotations
+
+import math
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fluofocus.models.bundle import Model, ModelCard, TrainingRange, save_model
+from fluofocus.optics.microscope import Microscope
+from fluofocus.simulate.draws import OpticsDraws
+from fluofocus.train.config import TrainConfig
+
+
+def write_model(
+    config: TrainConfig,
+    microscope: Microscope,
+    network: nn.Module,
+    path: Path,
+    *,
+    steps: int,
+    scores: dict[str, float],
+    device: torch.device,
+) -> ModelCard:
+    """Write a trained network as a model file; return its card."""
+    simulation = config.simulation
+    reach = simulation.defocus_um
+    card = ModelCard(
+        name=config.name,
+        title=config.title or f"{config.architecture} for {microscope.name}",
+        architecture=config.architecture,
+        architecture_config=config.architecture_config,
+        microscope=microscope,
+        training=TrainingRange(
+            defocus_um=(-reach, reach),
+            peak_photons=simulation.peak_photons,
+            pixel_size_um=microscope.pixel_size_um,
+            phantoms=tuple(dict.fromkeys(draw.phantom for draw in simulation.phantoms)),
+        ),
+        description=config.description,
+        data=describe_data(config),
+        seeds=(config.seed,),
+        steps=steps,
+        hardware=describe_hardware(device),
+        created=datetime.now(UTC),
+        fluofocus_version=version("fluofocus"),
+        scores={name: value for name, value in scores.items() if math.isfinite(value)},
+        limits=config.limits,
+    )
+    return save_model(Model(card, network), path)
+
+
+def describe_data(config: TrainConfig) -> str:
+    """Say in a few sentences what a training's images are, from its configuration."""
+    simulation = config.simulation
+    whole = sum(draw.weight for draw in simulation.phantoms)
+    shares: dict[str, float] = {}
+    for draw in simulation.phantoms:
+        shares[draw.phantom] = shares.get(draw.phantom, 0.0) + draw.weight / whole
+    mixture = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
+    low, high = simulation.peak_photons
+    dim, bright = simulation.background_photons
+    text = (
+        f"Simulated while training, no measured images: {mixture}; fields of "
+        f"{simulation.crop_px} pixels; {low:g} to {high:g} photons at the peak over a "
+        f"background of {dim:g} to {bright:g}. {_describe_optics(simulation.optics)}"
+    )
+    if config.start_from is not None:
+        text += f" Started from {Path(config.start_from).name}."
+    return text
+
+
+def _describe_optics(optics: OpticsDraws) -> str:
+    default = OpticsDraws()
+    changed = {
+        name: getattr(optics, name)
+        for name in OpticsDraws.model_fields
+        if getattr(optics, name) != getattr(default, name)
+    }
+    if not changed:
+        return "Optics as in the microscope's description."
+    listed = ", ".join(
+        f"{name} {value[0]:g} to {value[1]:g}" if isinstance(value, tuple) else f"{name} {value:g}"
+        for name, value in changed.items()
+    )
+    return f"Optics drawn around the microscope's description: {listed}."
+
+
+def describe_hardware(device: torch.device) -> str:
+    """Say what a training ran on."""
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or psutil.cpu_count()
+    memory_gib = psutil.virtual_memory().total / 2**30
+    chip = platform.processor() or platform.machine()
+    text = f"{cores} CPU cores ({chip}), {memory_gib:.0f} GiB memory, {platform.system()}"
+    if device.type == "cuda":
+        text = f"{torch.cuda.get_device_name(device)}; {text}"
+    return f"{text}, PyTorch {torch.__version__}"

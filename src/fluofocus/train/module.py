@@ -1,0 +1,81 @@
+"""What all training schemes share: a network, and how it is scored on held-out pairs."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.measure.image import METRICS
+
+Batch = dict[str, Tensor]
+
+
+class RefocusingTraining(LightningModule):
+    """Trains a refocusing network; the schemes add what they minimise.
+
+    Parameters
+    ----------
+    network
+        What is trained.
+    away_um
+        Pairs closer than this do not count for the correlation: there is little to do.
+    """
+
+    updates_per_step = 1
+    """Optimiser updates in one step, for all optimisers together."""
+    gradient_clip: float | None = None
+    """Norm to which Lightning clips gradients; it may not where a scheme updates by itself."""
+
+    def __init__(self, network: nn.Module, *, away_um: float = 1.0) -> None:
+        super().__init__()
+        self.network = network
+        self.away_um = away_um
+        self._held_out: list[dict[str, Tensor]] = []
+
+    @property
+    def kept(self) -> nn.Module:
+        """The network that is validated and ends up in the model file."""
+        return self.network
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the scores of an earlier validation."""
+        self._held_out.clear()
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Score the kept network on held-out pairs."""
+        output = self.kept(batch["image"], batch["dpm_um"]).float()
+        if not torch.isfinite(output).all():
+            raise FluoFocusError(
+                "The training diverged: the network's output is no longer finite; "
+                "start again with a lower learning rate."
+            )
+        self._held_out.append(self.scores(output, batch))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores over all pairs, of all devices."""
+        for name in self._held_out[0]:
+            own = torch.cat([scores[name].flatten() for scores in self._held_out])
+            gathered = self.all_gather(own)
+            assert isinstance(gathered, Tensor)
+            values = gathered.flatten()
+            score = values.nanmedian() if name == "gap_closed" else values.nanmean()
+            self.log(f"val_{name}", score, sync_dist=True)
+
+    def scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return scores of ``(B, T, H, W)`` output, one per image, NaN for those too close."""
+        target = batch["target"]
+        unrefocused = batch["image"].expand_as(target)
+        r_out, r_in = (  # of a constant image it is not defined: there is none
+            METRICS["pearson"](image, target).nan_to_num(0.0) for image in (output, unrefocused)
+        )
+        close = batch["dpm_um"].abs() <= self.away_um
+        gap_closed = (r_out - r_in) / (1 - r_in).clamp(min=1e-3)
+        return {
+            "mae": METRICS["mae"](output, target),
+            "pearson": r_out.masked_fill(close, math.nan),
+            "gap_closed": gap_closed.masked_fill(close, math.nan),
+        }

@@ -1,0 +1,130 @@
+"""Streams of simulated pairs: functions of their number, disjoint, and true to their labels."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from fluofocus.data.dataset import PairSource, SimulatedPairs, SimulationConfig
+from fluofocus.errors import FluoFocusError
+from fluofocus.optics.microscope import preset
+
+SMALL: dict[str, Any] = {
+    "phantoms": [{"phantom": "beads", "parameters": {"count_per_1000_um2": 30}}],
+    "crop_px": 32,
+    "defocus_um": 2.0,
+    "depth_um": 2.0,
+    "targets_per_image": 2,
+    "planes_per_specimen": 6,
+    "specimens_in_memory": 3,
+    "images_per_specimen": 2,
+    "microscopes_in_memory": 2,
+    "specimens_per_microscope": 4,
+}
+
+
+def _stream(**options: Any) -> SimulatedPairs:
+    config = SimulationConfig.model_validate(SMALL)
+    options = {"batch_size": 2, "seed": 4} | options
+    return SimulatedPairs(preset("olympus-20x-0.75"), config, **options)
+
+
+def _batches(pairs: Any, count: int) -> list[dict[str, torch.Tensor]]:
+    return list(itertools.islice(pairs, count))
+
+
+def _equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_shapes_and_types() -> None:
+    (batch,) = _batches(_stream(), 1)
+    assert {key: tuple(value.shape) for key, value in batch.items()} == {
+        "image": (2, 1, 32, 32),
+        "target": (2, 2, 32, 32),
+        "dpm_um": (2, 2),
+    }
+    assert all(value.dtype == torch.float32 for value in batch.values())
+    assert float(batch["dpm_um"].abs().max()) <= 2.0
+
+
+def test_a_batch_is_a_function_of_its_number() -> None:
+    whole = _batches(_stream(), 6)
+    late = _batches(_stream(start_batch=4), 2)
+    assert all(_equal(a, b) for a, b in zip(whole[4:], late, strict=True))
+    assert not _equal(whole[0], whole[1])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers: int) -> None:
+    loader = DataLoader(_stream(start_batch=1), batch_size=None, num_workers=workers)
+    expected = _batches(_stream(start_batch=1), 4)
+    assert all(_equal(a, b) for a, b in zip(expected, _batches(loader, 4), strict=True))
+
+
+def test_streams_and_seeds_are_disjoint() -> None:
+    streams = [
+        _stream(stream=0, streams=2),
+        _stream(stream=1, streams=2),
+        _stream(seed=5, stream=0, streams=2),
+    ]
+    images = [
+        image for stream in streams for batch in _batches(stream, 2) for image in batch["image"]
+    ]
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(images, 2))
+
+
+def test_a_target_at_no_distance_is_the_input_without_noise() -> None:
+    config = SimulationConfig.model_validate(SMALL | {"peak_photons": (2e4, 2e4)})
+    source = PairSource(preset("olympus-20x-0.75"), config, seed=0)
+    found = 0
+    for number in range(40):
+        pair = source.pair(number)
+        for distance, target in zip(pair["dpm_um"].tolist(), pair["target"], strict=True):
+            if distance == 0:
+                found += 1
+                correlation = torch.corrcoef(torch.stack([pair["image"].ravel(), target.ravel()]))
+                assert correlation[0, 1] > 0.98
+    assert found > 0
+
+
+def test_turning_turns_input_and_target_alike() -> None:
+    turned, straight = (
+        PairSource(
+            preset("olympus-20x-0.75"),
+            SimulationConfig.model_validate(SMALL | {"flips_and_rotations": flips}),
+            seed=0,
+        )
+        for flips in (True, False)
+    )
+    ways = set()
+    for number in range(12):
+        one, other = turned.pair(number), straight.pair(number)
+        matching = [
+            way
+            for way in itertools.product(range(4), (False, True))
+            if _equal(one, {key: _turned(value, *way) for key, value in other.items()})
+        ]
+        assert len(matching) == 1
+        ways.update(matching)
+    assert len(ways) > 3
+
+
+def _turned(value: torch.Tensor, quarters: int, mirrored: bool) -> torch.Tensor:
+    if value.ndim < 2:
+        return value
+    value = value.rot90(quarters, (-2, -1))
+    return value.flip(-1) if mirrored else value
+
+
+def test_images_without_signal_are_reported() -> None:
+    dark = SMALL | {"peak_photons": (1e-9, 1e-9), "background_photons": (1e-9, 1e-9)}
+    quiet = preset("olympus-20x-0.75")
+    camera = quiet.camera.model_copy(update={"read_noise_electrons": 0.0})
+    source = PairSource(
+        quiet.model_copy(update={"camera": camera}), SimulationConfig.model_validate(dark), seed=0
+    )
+    with pytest.raises(FluoFocusError, match="raise peak_photons"):
+        source.pair(0)

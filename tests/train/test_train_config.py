@@ -1,0 +1,103 @@
+"""Training configurations: what they accept, and the one made for a microscope."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from fluofocus.data.dataset import PairSource
+from fluofocus.errors import FluoFocusError
+from fluofocus.models import build_network
+from fluofocus.optics.microscope import preset, preset_names, save_microscope
+from fluofocus.train.config import load_train_config
+from fluofocus.train.defaults import default_train_config
+
+SIMULATION = {"phantoms": [{"phantom": "beads"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{name: a, microscope: x", "is not valid YAML"),
+        (yaml.safe_dump(["a list"]), "the top level"),
+        (yaml.safe_dump({"name": "a", "microscope": "m"}), "simulation: Field required"),
+        (
+            yaml.safe_dump(
+                {"name": "a", "microscope": "m", "simulation": SIMULATION, "training": {"lr": 1}}
+            ),
+            r"training\.regression\.lr: Extra inputs",
+        ),
+        (
+            yaml.safe_dump(
+                {
+                    "name": "a",
+                    "microscope": "m",
+                    "simulation": SIMULATION,
+                    "training": {"scheme": "x"},
+                }
+            ),
+            "training: scheme must be one of regression, deep_z",
+        ),
+        (
+            yaml.safe_dump({"name": "../a", "microscope": "m", "simulation": SIMULATION}),
+            "name: String should match",
+        ),
+        (
+            yaml.safe_dump({"name": "a", "microscope": "m.yaml", "simulation": SIMULATION}),
+            "Cannot read microscope file",
+        ),
+    ],
+)
+def test_wrong_files_are_reported(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(FluoFocusError, match=message):
+        load_train_config(path)
+
+
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(FluoFocusError, match="Cannot read training file"):
+        load_train_config(tmp_path / "train.yaml")
+
+
+def test_a_section_without_scheme_is_regression(tmp_path: Path) -> None:
+    content = {"name": "a", "microscope": preset_names()[0], "simulation": SIMULATION}
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(content | {"training": {"steps": 5}}), encoding="utf-8")
+    config, _ = load_train_config(path)
+    assert (config.training.scheme, config.training.steps) == ("regression", 5)
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_has_a_training_that_can_be_simulated(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"my {name}.yaml"
+    save_microscope(preset(name), path)
+    config, microscope = load_train_config(path)
+    assert config.name == f"my-{name}"
+    assert microscope == preset(name)
+    network = build_network(config.architecture, config.architecture_config)
+    assert network.config.distance_range_um == config.simulation.defocus_um
+    wavelength_um = microscope.emission_wavelength_nm / 1000
+    depth_of_field_um = (
+        microscope.immersion_index * wavelength_um / microscope.numerical_aperture**2
+    )
+    assert config.simulation.defocus_um == pytest.approx(10 * depth_of_field_um, abs=0.5)
+    for seed in range(20):
+        config.simulation.optics.draw(microscope, torch.Generator().manual_seed(seed))
+
+
+def test_the_default_training_yields_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    save_microscope(preset("leica-40x-1.3-oil"), path)
+    config, microscope = load_train_config(path)
+    changes = {"crop_px": 64, "planes_per_specimen": 4, "specimens_in_memory": 1}
+    simulation = config.simulation.model_copy(update=changes | {"microscopes_in_memory": 1})
+    pair = PairSource(microscope, simulation, seed=0).pair(0)
+    assert pair["target"].shape == (4, 64, 64)
+    assert all(value.isfinite().all() for value in pair.values())
+
+
+def test_the_name_can_be_given(tmp_path: Path) -> None:
+    save_microscope(preset("leica-40x-1.3-oil"), tmp_path / "mine.yaml")
+    assert default_train_config(tmp_path / "mine.yaml", "worms")["name"] == "worms"
