@@ -84,8 +84,8 @@ def reported(after_interrupt: str = RUN_AGAIN) -> Iterator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}: check the name, rights and space.", USER_ERROR)
-    except KeyboardInterrupt:
-        _fail(f"Interrupted: {after_interrupt}", INTERRUPTED)
+    except KeyboardInterrupt as stop:
+        _fail(f"Interrupted: {stop or after_interrupt}", INTERRUPTED)
     except SystemExit as stop:  # a library that turned Ctrl-C into an exit
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise

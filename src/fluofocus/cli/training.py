@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -81,9 +82,7 @@ def evaluate(
     from fluofocus.refocus.parsing import parse_z_range
     from fluofocus.report.figures import plot_evaluation
 
-    def opened(path: Path) -> object:
-        return read_stack(path, pixel_size_um=pixel_size, z_step_um=z_step)
-
+    opened = functools.partial(read_stack, pixel_size_um=pixel_size, z_step_um=z_step)
     with progress("Evaluating") as update:
         scores = evaluate_model(
             load_model(model),

@@ -222,7 +222,7 @@ def emitter_depths_um(specimen: Specimen) -> Tensor:
     if specimen.volume is None:
         return specimen.ball_positions_um[:, 0]
     emitted = specimen.volume.sum(dim=(1, 2)).cpu()
-    return torch.tensor(specimen.grid.depths_um)[emitted >= 0.01 * emitted.sum() / len(emitted)]
+    return torch.tensor(specimen.grid.depths_um)[emitted >= 0.01 * emitted.mean()]
 
 
 def _turn(images: dict[str, Tensor], quarter_turns: int, mirrored: bool) -> dict[str, Tensor]:

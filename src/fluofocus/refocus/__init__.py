@@ -1,5 +1,9 @@
 """Refocusing: surfaces to focus on, and the engine that does it for images of any size."""
 
+import inspect
+import sys
+from types import ModuleType
+
 from fluofocus.refocus.engine import refocus, refocus_to_file
 from fluofocus.refocus.parsing import parse_surface, parse_z_range
 from fluofocus.refocus.surface import (
@@ -23,3 +27,13 @@ __all__ = [
     "refocus_to_file",
     "tilt",
 ]
+
+
+class _CallablePackage(ModuleType):
+    """Lets ``fluofocus.refocus(image, …)`` be the function, whose name this package has."""
+
+    __call__ = staticmethod(refocus)
+    __signature__ = inspect.signature(refocus)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

@@ -1,4 +1,4 @@
-"""Does a model suit the microscope that took an image?"""
+"""Whether a model suits the microscope that took an image."""
 
 from __future__ import annotations
 

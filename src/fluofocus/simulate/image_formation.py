@@ -86,8 +86,9 @@ def slab_spectra(specimen: Specimen) -> tuple[Tensor, Tensor]:
     spectra: dict[int, Tensor] = {}
     if specimen.volume is not None:
         occupied = torch.nonzero(specimen.volume.flatten(1).amax(dim=1) > 0)[:, 0]
-        transformed = torch.fft.rfft2(specimen.volume[occupied])
-        spectra = dict(zip(occupied.tolist(), transformed, strict=True))
+        if len(occupied):
+            transformed = torch.fft.rfft2(specimen.volume[occupied])
+            spectra = dict(zip(occupied.tolist(), transformed, strict=True))
     if len(specimen.ball_photons):
         slabs = grid.slab_index(specimen.ball_positions_um[:, 0])
         for slab in slabs.unique().tolist():
