@@ -1,1 +1,1 @@
-
+"""Training pairs: streamed from the simulator or read from measured stacks."""

@@ -32,7 +32,7 @@ class SimulationConfig(BaseModel):
     ``peak_photons`` are those of the brightest pixel of the whole focus scan.
     ``depth_um`` is how far above and below the middle specimens and focal planes
     reach. A specimen is imaged at ``planes_per_specimen`` planes, a share
-    ``sharp_share`` of which lies where its emitters are, and used for
+    ``sharp_share`` of which shows some of its emitters sharp, and used for
     ``images_per_specimen`` inputs on average; ``specimens_in_memory`` are mixed at a
     time. Likewise a microscope serves ``specimens_per_microscope`` specimens and
     ``microscopes_in_memory`` are mixed. With ``flips_and_rotations`` each pair is turned
@@ -120,8 +120,8 @@ class _Optics:
 class _ImagedSpecimen:
     """Images of one specimen, ``(planes, y, x)``, the brightest pixel one.
 
-    The first ``inputs`` of its planes are spread over the depth, the others lie where
-    its emitters are.
+    The first ``inputs`` of its planes are spread over the depth, the others focus on
+    its emitters.
     """
 
     photons: Tensor
@@ -188,6 +188,7 @@ class PairSource:
         planes = choice.sample(range(len(all_planes)), spread)
         for _ in range(sharp):
             depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, 0.5)
+            depth += optics.images.best_focus_um
             planes.append(int((all_planes - depth).abs().argmin()))
         photons = optics.images(specimen, planes)
         peak = photons.max().clamp(min=1e-12)

@@ -78,6 +78,7 @@ class DistanceEmbedding(nn.Module):
 
     def __init__(self, range_um: float, bumps: int, channels: int) -> None:
         super().__init__()
+        self.centres: Tensor
         centres = torch.linspace(-1.0, 1.0, bumps)
         self.register_buffer("centres", centres.view(1, bumps, 1, 1), persistent=False)
         self.range_um = range_um

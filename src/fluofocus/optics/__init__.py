@@ -1,1 +1,1 @@
-
+"""Microscopes and their point spread functions, as differentiable PyTorch."""

@@ -51,9 +51,7 @@ def vectorial_fields(microscope: Microscope, grid: PupilGrid, pupil: Tensor) -> 
     p_wave = (2 * immersion * n_immersion * n_glass) / (
         n_glass**2 * immersion + n_immersion**2 * glass
     )
-    p_wave = p_wave * (2 * glass * n_glass * n_sample) / (
-        n_sample**2 * glass + n_glass**2 * sample
-    )
+    p_wave = p_wave * (2 * glass * n_glass * n_sample) / (n_sample**2 * glass + n_glass**2 * sample)
     cosine, sine = sample / n_sample, grid.sine / n_sample
     cos_phi, sin_phi = torch.cos(grid.phi), torch.sin(grid.phi)
     along_x = (p_wave * cosine * cos_phi**2 + s_wave * sin_phi**2) * pupil

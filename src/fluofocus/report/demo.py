@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from fluofocus.io.writers import write_stack
 from fluofocus.measure.beads import find_beads, match_beads
 from fluofocus.measure.image import METRICS, gap_closed
 from fluofocus.measure.resolution import lateral_fwhm
-from fluofocus.models.bundle import load_model
 from fluofocus.optics.microscope import preset
 from fluofocus.refocus.engine import refocus_to_file
 from fluofocus.report.demo_figures import plot_beads, plot_virtual_stack
@@ -65,7 +64,7 @@ def run_demo(output_dir: str | Path, progress: Progress = lambda step: None) -> 
     beads = _beads(output, progress)
     progress("writing the report")
     header = ("what", "recorded image", "refocused", "true")
-    rows = tuple(nuclei.rows + beads.rows)
+    rows = (*nuclei.rows, *beads.rows)
     page = Page("FluoFocus demo: one image, refocused")
     page.paragraph(
         "Everything here is simulated from seed "
@@ -85,7 +84,7 @@ def run_demo(output_dir: str | Path, progress: Progress = lambda step: None) -> 
 
 @dataclass(frozen=True)
 class _Part:
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     picture: Path
     caption: str
 
@@ -124,7 +123,11 @@ def _nuclei(output: Path, progress: Progress) -> _Part:
         )
     picture = output / "nuclei.png"
     plot_virtual_stack(
-        scan.counts[middle], virtual, scan.clean_counts, planes, scan.microscope.pixel_size_um,
+        scan.counts[middle],
+        virtual,
+        scan.clean_counts,
+        planes,
+        scan.microscope.pixel_size_um,
         picture,
     )
     caption = (

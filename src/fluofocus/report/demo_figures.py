@@ -28,7 +28,10 @@ def plot_virtual_stack(
     crop = slice(image.shape[0] // 2 - 128, image.shape[0] // 2 + 128)
     figure = Figure(figsize=(15, 6.6), layout="constrained")
     axes = figure.subplot_mosaic(
-        [["input", *(f"v{z}" for z in SHOWN_UM), "vxz"], ["input", *(f"s{z}" for z in SHOWN_UM), "sxz"]],
+        [
+            ["input", *(f"v{z}" for z in SHOWN_UM), "vxz"],
+            ["input", *(f"s{z}" for z in SHOWN_UM), "sxz"],
+        ],
         width_ratios=[1.6, 1, 1, 1, 1, 1],
     )
     extent = 256 * pixel_size_um
@@ -98,5 +101,7 @@ def plot_beads(
 
 def _busiest_top(strip: FloatArray, side: int) -> int:
     """First row of the square with the most light in a vertical strip."""
-    sums = np.convolve(strip.clip(0, np.percentile(strip, 99.9)).sum(axis=1), np.ones(side), "valid")
+    sums = np.convolve(
+        strip.clip(0, np.percentile(strip, 99.9)).sum(axis=1), np.ones(side), "valid"
+    )
     return int(sums.argmax())

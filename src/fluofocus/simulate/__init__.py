@@ -1,1 +1,1 @@
-
+"""Specimens, image formation and cameras, as PyTorch."""

@@ -95,9 +95,12 @@ def random_curves(
     turns = torch.randn((count, points, 2), generator=generator) * (step_um / persistence_um) ** 0.5
     turns[:, 0] = torch.rand((count, 2), generator=generator) * 6.2832
     azimuth, tilt = turns.cumsum(dim=1).unbind(-1)
-    direction = torch.stack([flatness * torch.sin(tilt), torch.sin(azimuth), torch.cos(azimuth)], -1)
+    direction = torch.stack(
+        [flatness * torch.sin(tilt), torch.sin(azimuth), torch.cos(azimuth)], -1
+    )
     direction = direction / direction.norm(dim=-1, keepdim=True)
-    return (direction * step_um).cumsum(dim=1)
+    walk: Tensor = (direction * step_um).cumsum(dim=1)
+    return walk
 
 
 def smooth_noise(

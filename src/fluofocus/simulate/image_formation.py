@@ -22,6 +22,12 @@ class ImageFormation:
     depth_dependent
         Whether each slab is imaged with the aberration of its own depth below the
         coverslip (``emitter_depth_um`` plus its depth), not with that of the mean.
+
+    Attributes
+    ----------
+    best_focus_um
+        Defocus, among those imaged, at which the point spread function peaks highest:
+        spherical aberration moves it from zero.
     """
 
     def __init__(
@@ -47,6 +53,8 @@ class ImageFormation:
             steps = torch.round(defocus * 1000).long()
             unique, self._row = torch.unique(steps, return_inverse=True)
             self._otf = self._transfer(microscope, unique.float() / 1000)
+        sharpest = self._otf.real.sum(dim=(1, 2)).argmax()  # the PSF's value at its centre
+        self.best_focus_um = float(defocus[self._row == sharpest].mean())
 
     def _transfer(self, microscope: Microscope, defocus_um: Tensor) -> Tensor:
         """Optical transfer function on the grid's frequencies, ``(Z, fine y, fine x / 2 + 1)``."""
@@ -65,7 +73,8 @@ class ImageFormation:
         padded = torch.zeros((psf.shape[0], height, width), device=psf.device)
         padded[:, : psf.shape[1], : psf.shape[2]] = psf
         centred = padded.roll((-(psf.shape[1] // 2), -(psf.shape[2] // 2)), dims=(1, 2))
-        return torch.fft.rfft2(centred)
+        spectrum: Tensor = torch.fft.rfft2(centred)
+        return spectrum
 
     def __call__(self, specimen: Specimen, planes: list[int] | None = None) -> Tensor:
         """Return mean photons per camera pixel, ``(planes, y, x)``, of all or some planes."""
@@ -91,7 +100,7 @@ def slab_spectra(specimen: Specimen) -> tuple[Tensor, Tensor]:
             spectra = dict(zip(occupied.tolist(), transformed, strict=True))
     if len(specimen.ball_photons):
         slabs = grid.slab_index(specimen.ball_positions_um[:, 0])
-        for slab in slabs.unique().tolist():
+        for slab in sorted(set(slabs.tolist())):
             balls = _ball_spectrum(specimen, slabs == slab)
             spectra[slab] = spectra[slab] + balls if slab in spectra else balls
     if not spectra:
@@ -112,11 +121,11 @@ def _ball_spectrum(specimen: Specimen, chosen: Tensor) -> Tensor:
     positions = specimen.ball_positions_um[chosen]
     photons, radii = specimen.ball_photons[chosen], specimen.ball_radius_um[chosen]
     total = torch.zeros((height, width // 2 + 1), dtype=torch.complex64, device=device)
-    for radius in radii.unique():
+    for radius in sorted(set(radii.tolist())):
         same = radii == radius
         along_y = torch.exp(-2j * math.pi * fy[:, None] * positions[same, 1]) * photons[same]
         along_x = torch.exp(-2j * math.pi * fx[:, None] * positions[same, 2])
-        total += (along_y @ along_x.T) * _ball_form_factor(fy, fx, float(radius))
+        total += (along_y @ along_x.T) * _ball_form_factor(fy, fx, radius)
     return total
 
 

@@ -15,6 +15,9 @@ MaeReading = Literal["mean", "sum"]
 _DARK = 0.02
 """Mean of a normalised target below which it counts as dark."""
 
+_PATCH_PX = 32
+"""Side of the patches whose spectra are compared: a few blurred beads wide."""
+
 
 class LossConfig(BaseModel):
     """Weights of the terms of `refocusing_loss`."""
@@ -33,8 +36,9 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
 
     - ``l1``: mean absolute error over the target's mean, the share of misplaced light;
     - ``rms``: root-mean-square error over the target's rms, which weighs bright detail;
-    - ``spectral``: absolute difference of the amplitude spectra over the target's mean
-      amplitude, which asks for sharpness even where position is uncertain.
+    - ``spectral``: absolute difference of the amplitude spectra of overlapping patches, each
+      over its target's mean amplitude, which asks for sharpness even where position is
+      uncertain.
     """
     total = output.new_zeros(())
     mean = target.abs().mean(dim=(-2, -1)) + _DARK
@@ -45,12 +49,28 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
         power = target.square().mean(dim=(-2, -1)) + _DARK**2
         total = total + config.rms * torch.sqrt(error / power + 1e-6).mean()
     if config.spectral:
-        amplitude, wanted = (
-            torch.fft.rfft2(image, norm="ortho").abs() for image in (output, target)
-        )
-        error = (amplitude - wanted).abs().mean(dim=(-2, -1))
-        total = total + config.spectral * (error / (wanted.mean(dim=(-2, -1)) + _DARK)).mean()
+        total = total + config.spectral * _spectral_error(output, target)
     return total
+
+
+def _spectral_error(output: Tensor, target: Tensor) -> Tensor:
+    """Relative difference of amplitude spectra, a mean over the patches that hold something."""
+    amplitude, wanted = (_patch_spectra(image) for image in (output, target))
+    error = (amplitude - wanted).abs().mean(dim=(-2, -1))
+    strength = wanted.mean(dim=(-2, -1))
+    weight = 1 / (strength + _DARK)
+    occupied = (strength * weight).sum(dim=-1) + _DARK
+    return ((error * weight).sum(dim=-1) / occupied).mean()
+
+
+def _patch_spectra(images: Tensor) -> Tensor:
+    """Amplitude spectra ``(…, patches, p, p / 2 + 1)`` of half-overlapping, tapered patches."""
+    side = min(_PATCH_PX, *images.shape[-2:])
+    taper = torch.hann_window(side, device=images.device, dtype=images.dtype)
+    patches = images.unfold(-2, side, side // 2).unfold(-2, side, side // 2)
+    tapered = patches.flatten(-4, -3) * (taper[:, None] * taper)
+    spectra: Tensor = torch.fft.rfft2(tapered, norm="ortho").abs()
+    return spectra
 
 
 def deep_z_generator_loss(
