@@ -1,6 +1,6 @@
 """How well a model refocuses, on held-out simulated fields: beads, a tilt, nuclei.
 
-    python benchmarks/main_job.py air20x-beads air20x-nuclei --json docs/results/main_job.json
+    python benchmarks/main_job.py air20x-beads air20x-nuclei --output docs/results/main-job.md
 
 Fields, optics and noise are drawn from seeds that no training uses. "Inside" optics
 come from the ranges of the training configuration, "outside" from ranges next to them
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -319,7 +320,11 @@ def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list
 def table(title: str, rows: list[Row]) -> str:
     """Format rows as a Markdown table."""
     names = list(rows[0])
-    lines = [f"\n### {title}\n", "| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines = [
+        f"\n## {title[0].upper()}{title[1:]}\n",
+        "| " + " | ".join(names) + " |",
+        "|" + "---|" * len(names),
+    ]
     for row in rows:
         cells = [f"{row[n]:.3g}" if isinstance(row[n], float) else str(row[n]) for n in names]
         lines.append("| " + " | ".join(cells) + " |")
@@ -331,32 +336,48 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("beads_model", nargs="?", default="air20x-beads")
     parser.add_argument("nuclei_model", nargs="?", default="air20x-nuclei")
-    parser.add_argument("--config", default="configs/air20x-base.yaml")
+    parser.add_argument("--config", default="configs/air20x-beads.yaml", help="training draws")
     parser.add_argument("--fields", type=int, default=12, help="microscopes, one field each")
     parser.add_argument("--size", type=int, default=512, help="bead field in pixels")
     parser.add_argument("--tilt-size", type=int, default=2048)
     parser.add_argument("--peak-photons", type=float, default=2000.0)
     parser.add_argument("--only", choices=["beads", "axial", "tilt", "nuclei"], action="append")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--output", type=Path, help="Markdown file; a .json goes beside it")
     arguments = parser.parse_args()
     wanted = arguments.only or ["beads", "axial", "tilt", "nuclei"]
-    results: dict[str, Any] = {"arguments": {k: str(v) for k, v in vars(arguments).items()}}
+    results: dict[str, list[Row]] = {}
     started = time.monotonic()
     for kind in wanted:
         model = load_model(arguments.nuclei_model if kind == "nuclei" else arguments.beads_model)
         if kind == "tilt":
-            results["tilt"] = [tilt_row(model, arguments)]
-            print(table("Beads on a 1.5 degree tilt", results["tilt"]), flush=True)
-            continue
-        measure = {"beads": bead_rows, "axial": axial_rows, "nuclei": nuclei_rows}[kind]
-        for where in ("inside", "outside"):
-            name = f"{kind}, optics {where} the training draws"
-            results[name] = measure(model, arguments, where)
-            print(table(name, results[name]), flush=True)
-    print(f"\n{time.monotonic() - started:.0f} s", flush=True)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            results["beads on a 1.5 degree tilt"] = [tilt_row(model, arguments)]
+        else:
+            measure = {"beads": bead_rows, "axial": axial_rows, "nuclei": nuclei_rows}[kind]
+            for where in ("inside", "outside"):
+                results[f"{kind}, optics {where} the training draws"] = measure(
+                    model, arguments, where
+                )
+        print(f"{kind}: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    text = "\n".join(table(title, rows) for title, rows in results.items())
+    print(text)
+    if arguments.output:
+        write_results(arguments, text, results)
+
+
+def write_results(arguments: argparse.Namespace, text: str, results: dict[str, list[Row]]) -> None:
+    """Write the tables as Markdown with how they came about, and as JSON."""
+    command = " ".join(["python", "benchmarks/main_job.py", *sys.argv[1:]])
+    introduction = (
+        "# The main job on held-out fields\n\n"
+        f"Written by `{command}`.\n"
+        f"{arguments.fields} microscopes drawn for each table, {arguments.peak_photons:g} photons "
+        f"at the peak over {BACKGROUND_PHOTONS:g}, seeds from {SEED}, which no training uses. "
+        "What the columns mean is said in the script.\n"
+    )
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(introduction + text + "\n", encoding="utf-8")
+    content = json.dumps(results, indent=1)
+    arguments.output.with_suffix(".json").write_text(content + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

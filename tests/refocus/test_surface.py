@@ -55,14 +55,14 @@ def test_tilt_of_ninety_degrees_falls_along_x() -> None:
 def test_cylinder_is_a_circle_with_its_apex_nearest_to_the_objective() -> None:
     radius = 50.0
     y, _ = coordinates()
-    dpm = cylinder(radius).dpm(SHAPE, PIXEL_UM).astype(float)
+    dpm = cylinder(2 * radius).dpm(SHAPE, PIXEL_UM).astype(float)
     np.testing.assert_allclose((radius - dpm) ** 2 + y**2, radius**2, rtol=1e-6)
     assert dpm.min() == dpm[20, 30] == 0
-    np.testing.assert_allclose(cylinder(-radius).dpm(SHAPE, PIXEL_UM), -dpm, atol=1e-6)
+    np.testing.assert_allclose(cylinder(-2 * radius).dpm(SHAPE, PIXEL_UM), -dpm, atol=1e-6)
 
 
 def test_cylinder_apex_moves_across_the_axis() -> None:
-    dpm = cylinder(7200, axis_deg=90, apex_um=-10, offset_um=1).dpm(SHAPE, PIXEL_UM)
+    dpm = cylinder(14400, axis_deg=90, apex_um=-10, offset_um=1).dpm(SHAPE, PIXEL_UM)
     assert np.unravel_index(dpm.argmin(), SHAPE)[1] == 50
     assert dpm.min() == pytest.approx(1)
 
@@ -130,7 +130,7 @@ def test_surface_file_is_read(tmp_path) -> None:
         ("tilt:1.5deg,apex=2um", "tilt takes axis=, offset="),
         ("plane:3um,axis=1deg", "plane takes no options"),
         ("cylinder:mm", "number with a unit"),
-        ("cylinder:0mm", "radius 0"),
+        ("cylinder:0mm", "diameter 0"),
         ("tilt:90deg", "below 90"),
         ("poly:", "must stand"),
         ("poly:1,x", "must stand"),

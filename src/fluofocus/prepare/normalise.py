@@ -70,7 +70,7 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
             f"The image is saturated: {np.mean(pixels == highest):.0%} of its pixels are at "
             f"{highest:g}; record it again with less exposure."
         )
-    threshold = float(threshold_triangle(pixels))
+    threshold = float(threshold_triangle(pixels))  # type: ignore[no-untyped-call]
     above = pixels > threshold
     foreground = pixels[above]
     background = float(pixels[~above].mean())

@@ -157,6 +157,7 @@ def prepare_job(
         planes=targets.count,
         memory_gb=options.memory_gb,
         held_bytes=result_bytes if in_memory else 0,
+        on_cpu=device.type == "cpu",
     )
     normalisations = _normalise_frames(images)
     provenance["normalisation"] = [dataclasses.asdict(each) for each in normalisations]

@@ -109,23 +109,26 @@ def tilt(angle_deg: float, *, axis_deg: float = 0.0, offset_um: float = 0.0) -> 
 
 
 def cylinder(
-    radius_um: float, *, axis_deg: float = 0.0, apex_um: float = 0.0, offset_um: float = 0.0
+    diameter_um: float, *, axis_deg: float = 0.0, apex_um: float = 0.0, offset_um: float = 0.0
 ) -> Surface:
     """Make a cylinder lying along an axis.
 
-    With R the radius and d the distance across the axis from the field's centre,
+    With R half the diameter and d the distance across the axis from the field's centre,
     the height is ``offset + R - sign(R) sqrt(R² - (d - apex)²)``: the apex has
-    height ``offset`` and, for a positive radius, is nearest to the objective.
+    height ``offset`` and, for a positive diameter, is nearest to the objective.
 
     Raises
     ------
     FluoFocusError
-        If a number is not finite or the radius is zero; on rendering, if the
+        If a number is not finite or the diameter is zero; on rendering, if the
         field reaches beyond the cylinder.
     """
-    _require_finite(radius_um=radius_um, axis_deg=axis_deg, apex_um=apex_um, offset_um=offset_um)
-    if radius_um == 0:
-        raise FluoFocusError("A cylinder of radius 0 is no surface: give a radius, like 7.2mm.")
+    _require_finite(
+        diameter_um=diameter_um, axis_deg=axis_deg, apex_um=apex_um, offset_um=offset_um
+    )
+    if diameter_um == 0:
+        raise FluoFocusError("A cylinder of diameter 0 is no surface: give one, like 7.2mm.")
+    radius_um = diameter_um / 2
 
     def height(y_um: Micrometres, x_um: Micrometres) -> Micrometres:
         across = _distance_from_axis(y_um, x_um, axis_deg) - apex_um
@@ -133,7 +136,7 @@ def cylinder(
         if reach > abs(radius_um):
             raise FluoFocusError(
                 f"The field reaches {reach:.4g} µm from the cylinder's apex, beyond its radius of "
-                f"{abs(radius_um):.4g} µm: give a larger radius."
+                f"{abs(radius_um):.4g} µm: give a larger diameter."
             )
         # R - sqrt(R² - d²) without taking the difference of two large numbers
         return offset_um + across**2 / (
@@ -141,7 +144,7 @@ def cylinder(
         )
 
     return FormulaSurface(
-        f"cylinder:{radius_um:.9g}um,axis={axis_deg:.9g}deg,apex={apex_um:.9g}um,offset={offset_um:.9g}um",
+        f"cylinder:{diameter_um:.9g}um,axis={axis_deg:.9g}deg,apex={apex_um:.9g}um,offset={offset_um:.9g}um",
         height,
     )
 

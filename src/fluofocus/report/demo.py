@@ -211,7 +211,7 @@ def _beads(output: Path, progress: Progress) -> _Part:
     plot_beads(tilted.counts[0], corrected, pixel_um, picture)
     caption = (
         f"Beads on a slide tilted by {TILT_DEG}°, as recorded (above) and refocused with a "
-        "tilted DPM (below); close-ups from the left rim, the middle and the right rim."
+        "tilted DPM (below); close-ups from the top rim, the middle and the bottom rim."
     )
     return _Part(rows, picture, caption)
 

@@ -26,13 +26,13 @@ def plot_virtual_stack(
     from matplotlib.figure import Figure
 
     crop = slice(image.shape[0] // 2 - 128, image.shape[0] // 2 + 128)
-    figure = Figure(figsize=(15, 6.6), layout="constrained")
+    figure = Figure(figsize=(15, 5.4), layout="constrained")
     axes = figure.subplot_mosaic(
         [
             ["input", *(f"v{z}" for z in SHOWN_UM), "vxz"],
             ["input", *(f"s{z}" for z in SHOWN_UM), "sxz"],
         ],
-        width_ratios=[1.6, 1, 1, 1, 1, 1],
+        width_ratios=[1.9, 1, 1, 1, 1, 1],
     )
     extent = 256 * pixel_size_um
     low, high = np.percentile(scanned[:, crop, crop], (1, 99.7))
@@ -58,7 +58,7 @@ def plot_virtual_stack(
             extent=(0, extent, float(planes_um[-1]), float(planes_um[0])),
         )
         axis.set(ylabel="z (µm)", xlabel="x (µm)")
-        axis.set_title(f"{name}, x–z along the dotted line", fontsize=10)
+        axis.set_title(f"{name}, x–z at the line", fontsize=10)
     figure.savefig(path, dpi=110)
 
 
@@ -79,29 +79,27 @@ def plot_beads(
 
     height, width = image.shape
     figure = Figure(figsize=(14, 7.2), layout="constrained")
-    axes = figure.subplots(2, 4, width_ratios=[1, 1, 1, 1])
+    axes = figure.subplots(2, 4)
     side = 128
-    starts = (16, width // 2 - side // 2, width - 16 - side)
+    tops = {"top rim": 16, "middle": (height - side) // 2, "bottom rim": height - 16 - side}
     for line, (name, picture) in enumerate((("recorded", image), ("refocused", corrected))):
         low, high = np.percentile(picture, (1, 99.8))
         extent = (0, width * pixel_size_um, height * pixel_size_um, 0)
         axes[line, 0].imshow(picture, cmap="gray", vmin=low, vmax=high, extent=extent)
         axes[line, 0].set(title=f"{name}, whole field", xlabel="x (µm)", ylabel="y (µm)")
-        for column, start in enumerate(starts, start=1):
-            top = _busiest_top(corrected[:, start : start + side], side)
-            part = picture[top : top + side, start : start + side]
+        for axis, (place, top) in zip(axes[line, 1:], tops.items(), strict=True):
+            rows = slice(top, top + side)
+            left = _busiest_left(corrected[rows], side)
+            part = picture[rows, left : left + side]
             low, high = np.percentile(part, (1, 99.9))
-            axes[line, column].imshow(part, cmap="gray", vmin=low, vmax=high)
-            place = ("left rim", "middle", "right rim")[column - 1]
-            axes[line, column].set_title(f"{name}, {place}, {side * pixel_size_um:.0f} µm wide")
-            axes[line, column].set_xticks([])
-            axes[line, column].set_yticks([])
+            axis.imshow(part, cmap="gray", vmin=low, vmax=high)
+            axis.set_title(f"{name}, {place}, {side * pixel_size_um:.0f} µm wide")
+            axis.set_xticks([])
+            axis.set_yticks([])
     figure.savefig(path, dpi=100)
 
 
-def _busiest_top(strip: FloatArray, side: int) -> int:
-    """First row of the square with the most light in a vertical strip."""
-    sums = np.convolve(
-        strip.clip(0, np.percentile(strip, 99.9)).sum(axis=1), np.ones(side), "valid"
-    )
-    return int(sums.argmax())
+def _busiest_left(strip: FloatArray, side: int) -> int:
+    """First column of the square with the most light in a horizontal strip."""
+    light = strip.clip(0, np.percentile(strip, 99.9)).sum(axis=0)
+    return int(np.convolve(light, np.ones(side), "valid").argmax())

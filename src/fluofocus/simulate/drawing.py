@@ -120,4 +120,5 @@ def smooth_noise(
     noise = torch.fft.irfftn(spectrum * transfer, s=shape)
     noise = noise / noise.std().clamp(min=1e-9)
     repeats = [-(-whole // part) for whole, part in zip(full, shape, strict=True)]
-    return noise.repeat(repeats)[: full[0], : full[1], : full[2]]
+    tiled: Tensor = noise.repeat(repeats)[: full[0], : full[1], : full[2]]
+    return tiled

@@ -34,9 +34,10 @@ class Phantom(BaseModel, ABC):
 class Beads(Phantom):
     """Fluorescent beads on a surface or throughout the depth.
 
-    ``surface`` says where they lie: one ``plane``; a ``tilt`` of ``tilt_deg`` along x;
-    a ``cylinder`` of ``cylinder_diameter_mm`` along y, its crest at depth 0; or the
-    whole ``volume``. ``count_per_1000_um2`` counts them per area of the field.
+    ``surface`` says where they lie: one ``plane``; a plane with a ``tilt`` of
+    ``tilt_deg``, rising with y; a ``cylinder`` of ``cylinder_diameter_mm`` that lies along
+    x, its crest at ``plane_depth_um``; or the whole ``volume``.
+    ``count_per_1000_um2`` counts them per area of the field.
     """
 
     surface: Literal["plane", "tilt", "cylinder", "volume"] = "volume"
@@ -53,7 +54,7 @@ class Beads(Phantom):
         count = max(1, round(self.count_per_1000_um2 * height * width / 1000))
         y = torch.rand(count, generator=generator) * height
         x = torch.rand(count, generator=generator) * width
-        z = self._depth(grid, x - width / 2, generator)
+        z = self._depth(grid, y - height / 2, generator)
         slabs = torch.tensor(grid.depths_um)[grid.slab_index(z)]
         spread = torch.exp(self.brightness_spread * torch.randn(count, generator=generator))
         positions = torch.stack([slabs, y, x], dim=1)
@@ -65,17 +66,17 @@ class Beads(Phantom):
             truth=_truth("bead", positions, torch.full((count,), self.diameter_um)),
         )
 
-    def _depth(self, grid: SpecimenGrid, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _depth(self, grid: SpecimenGrid, y: Tensor, generator: torch.Generator) -> Tensor:
         if self.surface == "volume":
             low, high = grid.depths_um[0], grid.depths_um[-1]
-            return low + (high - low) * torch.rand(len(x), generator=generator)
+            return low + (high - low) * torch.rand(len(y), generator=generator)
         if self.surface == "tilt":
-            return self.plane_depth_um + x * math.tan(math.radians(self.tilt_deg))
+            return self.plane_depth_um + y * math.tan(math.radians(self.tilt_deg))
         if self.surface == "cylinder":
             radius = self.cylinder_diameter_mm * 500
-            sagitta = radius - torch.sqrt((radius**2 - x**2).clamp(min=0))
+            sagitta = radius - torch.sqrt((radius**2 - y**2).clamp(min=0))
             return self.plane_depth_um + sagitta
-        return torch.full_like(x, self.plane_depth_um)
+        return torch.full_like(y, self.plane_depth_um)
 
 
 class Nuclei(Phantom):

@@ -71,7 +71,7 @@ def describe_data(config: TrainConfig) -> str:
         f"background of {dim:g} to {bright:g}. {_describe_optics(simulation.optics)}"
     )
     if config.start_from is not None:
-        text += f" Started from {Path(config.start_from).name}."
+        text += f" Started from {config.start_from}."
     return text
 
 

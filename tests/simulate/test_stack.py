@@ -1,0 +1,80 @@
+"""A simulated acquisition as a whole."""
+
+import numpy as np
+import pytest
+
+from fluofocus.errors import FluoFocusError, FluoFocusWarning
+from fluofocus.optics.microscope import Microscope, preset
+from fluofocus.simulate.stack import SimulatedStack, simulate_stack
+
+PLANES = (-2.0, 0.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def microscope() -> Microscope:
+    return preset("olympus-20x-0.75")
+
+
+def acquired(microscope: Microscope, **changes: object) -> SimulatedStack:
+    arguments: dict[str, object] = {
+        "shape_yx": (40, 48),
+        "planes_um": PLANES,
+        "seed": 3,
+        "phantom_parameters": {"surface": "plane", "count_per_1000_um2": 20},
+    }
+    return simulate_stack(microscope, "beads", **(arguments | changes))  # type: ignore[arg-type]
+
+
+def test_the_seed_decides_everything(microscope: Microscope) -> None:
+    stack, again, other = (acquired(microscope, seed=seed) for seed in (3, 3, 4))
+    assert stack.counts.shape == stack.clean_counts.shape == (3, 40, 48)
+    np.testing.assert_array_equal(stack.counts, again.counts)
+    assert (stack.counts != other.counts).any()
+
+
+def test_exposure_is_as_asked_for(microscope: Microscope) -> None:
+    camera = microscope.camera
+    stack = acquired(microscope, peak_photons=500.0, background_photons=20.0)
+    photons = (stack.clean_counts - camera.offset_counts) / (
+        camera.gain_counts_per_electron * camera.quantum_efficiency
+    )
+    assert photons.max() == pytest.approx(520, rel=1e-3)
+    assert photons.min() >= 20 - 1e-3
+
+
+def test_beads_are_sharpest_in_their_plane(microscope: Microscope) -> None:
+    perfect = microscope.model_copy(update={"zernike_rms_waves": {}, "emitter_depth_um": 0.0})
+    peaks = acquired(perfect).clean_counts.max(axis=(1, 2))
+    assert peaks.argmax() == 1
+    assert peaks[1] > 2 * max(peaks[0], peaks[2])
+
+
+def test_the_truth_says_where_the_light_is(microscope: Microscope) -> None:
+    stack = acquired(microscope, phantom_parameters={"surface": "plane", "count_per_1000_um2": 5})
+    image = stack.clean_counts[1]
+    brightest = np.array(np.unravel_index(image.argmax(), image.shape)) * microscope.pixel_size_um
+    distances = [np.hypot(b["y_um"] - brightest[0], b["x_um"] - brightest[1]) for b in stack.truth]
+    assert min(distances) < microscope.pixel_size_um
+
+
+def test_saturation_is_noted(microscope: Microscope) -> None:
+    with pytest.warns(FluoFocusWarning, match="saturated"):
+        acquired(microscope, peak_photons=1e6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"planes_um": (2.0, 0.0)}, "from low to high"),
+        ({"planes_um": ()}, "planes"),
+        ({"peak_photons": 0.0}, "peak_photons"),
+        ({"background_photons": -1.0}, "background_photons"),
+        ({"seed": -1}, "seed"),
+        ({"shape_yx": (0, 40)}, "pixels"),
+    ],
+)
+def test_impossible_requests_are_refused(
+    microscope: Microscope, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(FluoFocusError, match=message):
+        acquired(microscope, **changes)
