@@ -12,8 +12,9 @@ CODE = re.compile(r"^```.*?^```|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 
 
 def prose(page: Path) -> str:
-    """Return a page without its code, but with the text of headings and links whole."""
-    return CODE.sub(lambda code: code[0].strip("`") if "\n" not in code[0] else "", page.read_text())
+    """Return a page without its blocks of code, and without the marks of code in a line."""
+    text = page.read_text(encoding="utf-8")
+    return CODE.sub(lambda code: "" if "\n" in code[0] else code[0].strip("`"), text)
 
 
 def anchors(page: Path) -> set[str]:

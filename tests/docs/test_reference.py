@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from fluofocus.cli import app
-from fluofocus.data.dataset import SimulationConfig
+from fluofocus.data.simulated import SimulationConfig
 from fluofocus.models import MODELS
 from fluofocus.optics.microscope import Camera, Microscope
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw

@@ -15,6 +15,7 @@ from fluofocus.optics.pupil import (
     pupil_function,
     pupil_grid,
     ray_blur_um,
+    spherical_rms_waves,
 )
 from fluofocus.optics.zernike import zernike
 
@@ -118,3 +119,17 @@ def test_missing_and_foreign_masks_are_refused(tmp_path: Path) -> None:
     for name in ("absent.npy", "text.npy"):
         with pytest.raises(FluoFocusError, match="Cannot read pupil mask"):
             psf_with_mask(tmp_path / name)
+
+
+def test_spherical_aberration_of_objective_and_layers_add_up() -> None:
+    assert spherical_rms_waves(AIR) == pytest.approx(0, abs=1e-4)
+    objective = with_changes(zernike_rms_waves={11: 0.12, 6: 0.3, 22: 0.05})
+    assert spherical_rms_waves(objective) == pytest.approx(0.12, abs=0.01)
+    thick = with_changes(coverslip_thickness_um=180.0)
+    thin = with_changes(coverslip_thickness_um=160.0)
+    assert spherical_rms_waves(thick) > 0.02
+    assert spherical_rms_waves(thin) == pytest.approx(-spherical_rms_waves(thick), rel=1e-3)
+    deep = with_changes(emitter_depth_um=15.0)
+    both = with_changes(emitter_depth_um=15.0, zernike_rms_waves={11: -0.1})
+    assert spherical_rms_waves(deep) > 0.02
+    assert spherical_rms_waves(both) == pytest.approx(spherical_rms_waves(deep) - 0.1, abs=0.005)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from fluofocus.data.dataset import PairSource, SimulationConfig
+from fluofocus.data.simulated import SimulatedSource, SimulationConfig
+from fluofocus.io import make_stack, write_stack
 from fluofocus.models.bundle import read_card
 from fluofocus.models.discriminators import DeepZDiscriminator
 from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw
+from fluofocus.simulate.stack import simulate_stack
 from fluofocus.train import run
 from fluofocus.train.adversarial import DeepZTraining
 from fluofocus.train.checkpoints import AtomicCheckpointIO
@@ -94,6 +96,7 @@ TRAIN = {
     "seed": 9,
     "start_from": "the baseline",
     "precision": "bf16-mixed",
+    "measured": "a stack",
     "validate_every": 2,
     "validation_batches": 2,
     "early_stopping_checks": 1,
@@ -122,7 +125,7 @@ def test_every_field_has_a_case(kind: type[BaseModel]) -> None:
 def _pairs(simulation: dict[str, Any]) -> list[torch.Tensor]:
     """Draw the first pairs of a configuration."""
     config = SimulationConfig.model_validate(simulation)
-    source = PairSource(preset("olympus-20x-0.75"), config, seed=1)
+    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=1)
     return [value for number in range(3) for value in source.pair(number).values()]
 
 
@@ -298,6 +301,18 @@ def test_train_field_has_an_effect(
     if field == "start_from":
         has_effect(training, {})
         changes["start_from"] = str(baselines[repr(training)]["path"])
+    if field == "measured":
+        stack = simulate_stack(
+            preset("olympus-20x-0.75"),
+            "beads",
+            shape_yx=(200, 40),
+            planes_um=[-1.0, 0.0, 1.0],
+            seed=0,
+        )
+        path = tmp_path / "scan.ome.tif"
+        write_stack(path, make_stack(stack.counts, "ZYX", (1.0, 0.325, 0.325)))
+        measured = {"stacks": [str(path)], "crop_px": 32, "defocus_um": 2.0}
+        changes = {"measured": measured, "simulation": None}
     if field == "output_dir":
         changes["output_dir"] = tmp_path / "elsewhere"
     assert has_effect(training, {}, **changes)

@@ -10,8 +10,11 @@ import pytest
 import torch
 import yaml
 
+from fluofocus.errors import FluoFocusError
 from fluofocus.models.bundle import load_model
+from fluofocus.optics.microscope import Microscope
 from fluofocus.train.config import TrainConfig
+from fluofocus.train.run import run_training
 
 SCRIPT = """
 import sys
@@ -75,3 +78,12 @@ def test_two_processes_share_gradients_but_not_pairs(
     for name, value in one["state"].items():
         torch.testing.assert_close(other["state"][name], value, rtol=0, atol=1e-7, msg=name)
     assert load_model(config.output_dir / "tiny" / "tiny.safetensors").card.steps in (3, 6)
+
+
+def test_more_devices_than_there_are_are_refused(
+    tiny: Callable[..., TrainConfig], microscope: Microscope
+) -> None:
+    config = tiny()
+    with pytest.raises(FluoFocusError, match="ask for at most"):
+        run_training(config, microscope, devices=1000, accelerator="cpu")
+    assert not (config.output_dir / config.name).exists()

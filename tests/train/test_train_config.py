@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from fluofocus.data.dataset import PairSource
+from fluofocus.data.simulated import SimulatedSource
 from fluofocus.errors import FluoFocusError
 from fluofocus.models import build_network
 from fluofocus.optics.microscope import preset, preset_names, save_microscope
@@ -93,7 +93,7 @@ def test_the_default_training_yields_pairs(tmp_path: Path) -> None:
     config, microscope = load_train_config(path)
     changes = {"crop_px": 64, "planes_per_specimen": 4, "specimens_in_memory": 1}
     simulation = config.simulation.model_copy(update=changes | {"microscopes_in_memory": 1})
-    pair = PairSource(microscope, simulation, seed=0).pair(0)
+    pair = SimulatedSource(microscope, simulation, seed=0).pair(0)
     assert pair["target"].shape == (4, 64, 64)
     assert all(value.isfinite().all() for value in pair.values())
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope
-from fluofocus.optics.zernike import zernike_basis
+from fluofocus.optics.zernike import zernike, zernike_basis
 from fluofocus.units import nm_to_um
 
 
@@ -119,6 +119,27 @@ def aberration_um(
     basis = zernike_basis(indices, grid.rho, grid.phi)
     emission_um = nm_to_um(microscope.emission_wavelength_nm)
     return path + emission_um * torch.einsum("j,jyx->yx", coefficients, basis)
+
+
+def spherical_rms_waves(microscope: Microscope, cells: int = 64) -> float:
+    """Return the primary spherical aberration (Noll 11) of objective and layers together.
+
+    Its sign decides which side of focus looks which way; without it the two look alike.
+    What is left of the aberration after a defocus is fitted with Noll 11 and 22.
+    """
+    grid = pupil_grid(microscope, cells)
+    path = aberration_um(microscope, grid).real / grid.wavelength_um
+    axial = grid.axial_component(microscope.immersion_index).real
+    parts = [
+        torch.ones_like(path),
+        axial,
+        zernike(11, grid.rho, grid.phi),
+        zernike(22, grid.rho, grid.phi),
+    ]
+    inside = grid.weight > 0.5
+    design = torch.stack([part[inside] for part in parts], dim=-1).double()
+    fitted = torch.linalg.lstsq(design, path[inside].double()[:, None]).solution
+    return float(fitted[2])
 
 
 def ray_blur_um(microscope: Microscope, cells: int = 64) -> float:

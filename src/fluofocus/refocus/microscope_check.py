@@ -12,6 +12,7 @@ from fluofocus.errors import FluoFocusWarning
 from fluofocus.io.stack import known_voxel_size_um
 from fluofocus.models.bundle import Model, ModelCard, read_card
 from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.pupil import spherical_rms_waves
 
 TOLERANCES = {
     "numerical_aperture": 0.05,
@@ -19,6 +20,9 @@ TOLERANCES = {
     "emission_wavelength_nm": 0.1,
 }
 """Fields compared, and the relative difference from which they matter."""
+
+FAINT_SPHERICAL_WAVES = 0.03
+"""Spherical aberration, rms, below which noise hides which side of focus is which."""
 
 
 def warn_of_differences(microscope: Microscope, card: ModelCard) -> None:
@@ -38,6 +42,26 @@ def warn_of_differences(microscope: Microscope, card: ModelCard) -> None:
             FluoFocusWarning,
             stacklevel=2,
         )
+    _warn_of_lost_sides(spherical_rms_waves(microscope), spherical_rms_waves(trained), card.name)
+
+
+def _warn_of_lost_sides(waves: float, trained_waves: float, model_name: str) -> None:
+    """Warn where spherical aberration does not tell the sides of focus apart as it did."""
+    if abs(trained_waves) < FAINT_SPHERICAL_WAVES:
+        return  # then the model tells them apart by something else, or not at all
+    if abs(waves) < FAINT_SPHERICAL_WAVES:
+        consequence = "too little to tell the two sides of focus apart"
+    elif waves * trained_waves < 0:
+        consequence = "so the model refocuses in the wrong direction"
+    else:
+        return
+    warnings.warn(
+        f"spherical aberration (Noll 11, objective and layers) is {waves:+.2f} waves rms here and "
+        f"{trained_waves:+.2f} in the training of model {model_name}: {consequence}; "
+        "train a model for this microscope",
+        FluoFocusWarning,
+        stacklevel=3,
+    )
 
 
 def check_microscope(

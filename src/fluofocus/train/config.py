@@ -16,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from fluofocus.data.dataset import SimulationConfig
+from fluofocus.data.measured import MeasuredConfig
+from fluofocus.data.simulated import SimulationConfig
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import Width
 from fluofocus.optics.microscope import Microscope, load_microscope, preset, preset_names
@@ -106,6 +107,7 @@ Training = Annotated[
 class TrainConfig(BaseModel):
     """Everything a training needs: what to train, on what, how, and where results go.
 
+    Pairs come from a ``simulation`` or are ``measured``: one of the two is given.
     ``start_from`` names a model, a model file or a checkpoint whose weights are the first
     ones. ``validate_every`` counts steps; its default is 500, or 50 as in the paper for
     ``deep_z``. ``early_stopping_checks`` ends the training after as many validations
@@ -121,7 +123,8 @@ class TrainConfig(BaseModel):
     architecture: str = "swift"
     architecture_config: dict[str, Any] = {}
     microscope: str
-    simulation: SimulationConfig
+    simulation: SimulationConfig | None = None
+    measured: MeasuredConfig | None = None
     training: Training = RegressionConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     start_from: str | None = None
@@ -133,6 +136,19 @@ class TrainConfig(BaseModel):
     early_stopping_checks: Count | None = None
     checkpoint_minutes: Positive = 5.0
     output_dir: Path = Path("runs")
+
+    @property
+    def data(self) -> SimulationConfig | MeasuredConfig:
+        """Where the pairs come from."""
+        data = self.simulation or self.measured
+        assert data is not None  # _check_data
+        return data
+
+    @model_validator(mode="after")
+    def _check_data(self) -> TrainConfig:
+        if (self.simulation is None) == (self.measured is None):
+            raise ValueError("give either simulation or measured, what the training pairs are")
+        return self
 
     @model_validator(mode="after")
     def _check_precision(self) -> TrainConfig:

@@ -9,7 +9,9 @@ import signal
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fluofocus.data.dataset import SimulatedPairs
+from fluofocus.data.measured import MeasuredPairs
+from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
+from fluofocus.data.stream import PairStream
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.config import TrainConfig
 from fluofocus.train.module import Batch
@@ -19,7 +21,7 @@ _VALIDATION_MICROSCOPES = 8
 _BATCHES_AHEAD = 8
 
 
-class SimulatedData(LightningDataModule):
+class TrainingData(LightningDataModule):
     """Endless training pairs, and a fixed set of validation pairs from other seeds.
 
     Each of several processes trains on a stream of its own and validates on its share.
@@ -35,10 +37,8 @@ class SimulatedData(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Go on at the batch where the training stands."""
         trainer = self.trainer
-        pairs = SimulatedPairs(
-            self.microscope,
-            self.config.simulation,
-            batch_size=self.config.training.batch_size,
+        pairs = self._pairs(
+            held_out=False,
             seed=self.config.seed,
             start_batch=trainer.fit_loop.total_batch_idx + 1 if trainer is not None else 0,
             stream=trainer.global_rank if trainer is not None else 0,
@@ -59,19 +59,25 @@ class SimulatedData(LightningDataModule):
     def validation_batches(self) -> list[Batch]:
         """Draw this process's share of the held-out pairs, once; all shares are equal."""
         if self._validation is None:
-            simulation = self.config.simulation
-            microscopes = min(_VALIDATION_MICROSCOPES, simulation.microscopes_in_memory)
-            pairs = SimulatedPairs(
-                self.microscope,
-                simulation.model_copy(update={"microscopes_in_memory": microscopes}),
-                batch_size=self.config.training.batch_size,
-                seed=self.config.seed + _VALIDATION_SEED,
-            )
+            pairs = self._pairs(held_out=True, seed=self.config.seed + _VALIDATION_SEED)
             processes = self.trainer.world_size if self.trainer is not None else 1
             rank = self.trainer.global_rank if self.trainer is not None else 0
             share = math.ceil(self.config.validation_batches / processes)
             self._validation = list(itertools.islice(pairs, rank, share * processes, processes))
         return self._validation
+
+    def _pairs(self, *, held_out: bool, **position: int) -> PairStream:
+        batch_size = self.config.training.batch_size
+        data = self.config.data
+        if isinstance(data, SimulationConfig):
+            if held_out:
+                microscopes = min(_VALIDATION_MICROSCOPES, data.microscopes_in_memory)
+                data = data.model_copy(update={"microscopes_in_memory": microscopes})
+            return SimulatedPairs(self.microscope, data, batch_size=batch_size, **position)
+        pixel_um = self.microscope.pixel_size_um
+        pairs = MeasuredPairs(data, pixel_um, held_out=held_out, batch_size=batch_size, **position)
+        pairs.source(0)  # complains of a bad stack here, not in a worker
+        return pairs
 
 
 def _leave_interrupts_to_the_main_process(worker: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fluofocus.data.simulated import SimulationConfig
 from fluofocus.models.bundle import Model, ModelCard, TrainingRange, save_model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.simulate.draws import OpticsDraws
@@ -28,8 +29,8 @@ def write_model(
     device: torch.device,
 ) -> ModelCard:
     """Write a trained network as a model file; return its card."""
+    reach = config.data.defocus_um
     simulation = config.simulation
-    reach = simulation.defocus_um
     card = ModelCard(
         name=config.name,
         title=config.title or f"{config.architecture} for {microscope.name}",
@@ -38,9 +39,11 @@ def write_model(
         microscope=microscope,
         training=TrainingRange(
             defocus_um=(-reach, reach),
-            peak_photons=simulation.peak_photons,
+            peak_photons=simulation.peak_photons if simulation else None,
             pixel_size_um=microscope.pixel_size_um,
-            phantoms=tuple(dict.fromkeys(draw.phantom for draw in simulation.phantoms)),
+            phantoms=tuple(dict.fromkeys(draw.phantom for draw in simulation.phantoms))
+            if simulation
+            else (),
         ),
         description=config.description,
         data=describe_data(config),
@@ -57,7 +60,21 @@ def write_model(
 
 def describe_data(config: TrainConfig) -> str:
     """Say in a few sentences what a training's images are, from its configuration."""
-    simulation = config.simulation
+    data = config.data
+    if isinstance(data, SimulationConfig):
+        text = _describe_simulation(data)
+    else:
+        names = ", ".join(Path(stack).name for stack in data.stacks)
+        text = (
+            f"Measured focus scans: {names}; fields of {data.crop_px} pixels; the last "
+            f"{data.validation_share:.0%} of each stack's rows for validation."
+        )
+    if config.start_from is not None:
+        text += f" Started from {config.start_from}."
+    return text
+
+
+def _describe_simulation(simulation: SimulationConfig) -> str:
     whole = sum(draw.weight for draw in simulation.phantoms)
     shares: dict[str, float] = {}
     for draw in simulation.phantoms:
@@ -65,14 +82,11 @@ def describe_data(config: TrainConfig) -> str:
     mixture = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
     low, high = simulation.peak_photons
     dim, bright = simulation.background_photons
-    text = (
+    return (
         f"Simulated while training, no measured images: {mixture}; fields of "
         f"{simulation.crop_px} pixels; {low:g} to {high:g} photons at the peak over a "
         f"background of {dim:g} to {bright:g}. {_describe_optics(simulation.optics)}"
     )
-    if config.start_from is not None:
-        text += f" Started from {config.start_from}."
-    return text
 
 
 def _describe_optics(optics: OpticsDraws) -> str:

@@ -19,7 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from fluofocus.train.data import SimulatedData
+from fluofocus.train.data import TrainingData
 from fluofocus.train.module import Batch, RefocusingTraining
 
 _LOSS_EVERY = 20
@@ -102,7 +102,7 @@ class SamplePictures(Callback):
             return
         assert isinstance(pl_module, RefocusingTraining)
         data = trainer.datamodule  # type: ignore[attr-defined]
-        assert isinstance(data, SimulatedData)
+        assert isinstance(data, TrainingData)
         batch = {key: value[:_SAMPLES] for key, value in data.validation_batches()[0].items()}
         farthest = batch["dpm_um"].abs().argmax(dim=1, keepdim=True)
         batch["dpm_um"] = batch["dpm_um"].gather(1, farthest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from fluofocus.errors import FluoFocusError
 from fluofocus.models import build_network
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
@@ -31,7 +33,7 @@ from fluofocus.train.checkpoints import (
     load_first_weights,
 )
 from fluofocus.train.config import AdversarialConfig, TrainConfig
-from fluofocus.train.data import SimulatedData
+from fluofocus.train.data import TrainingData
 from fluofocus.train.export import write_model
 from fluofocus.train.module import RefocusingTraining
 from fluofocus.train.monitors import ProgressBar, SamplePictures, steps_done
@@ -87,6 +89,7 @@ def run_training(
     KeyboardInterrupt
         On Ctrl-C, after the training's state was saved.
     """
+    _check_devices(devices, accelerator)
     directory = RunDirectory(config)
     rank_zero_only(directory.claim)(config, microscope, resume=resume)
     if resume and directory.model_file.exists():
@@ -95,7 +98,7 @@ def run_training(
     with _quiet_lightning():
         seed_everything(config.seed, workers=True, verbose=False)
         training = make_training(config, is_resumed=checkpoint is not None)
-        data = SimulatedData(config, microscope, workers=workers)
+        data = TrainingData(config, microscope, workers=workers)
         last = LastCheckpoint(
             directory.last, minutes=config.checkpoint_minutes, validate_every=config.validate_every
         )
@@ -121,6 +124,17 @@ def run_training(
     return directory.model_file
 
 
+def _check_devices(devices: int, accelerator: str) -> None:
+    """Refuse more devices than there are, before as many processes start."""
+    gpus = 0 if accelerator == "cpu" else torch.cuda.device_count()
+    available, kind = (gpus, "GPUs") if gpus else (max(2, os.cpu_count() or 1), "CPU cores")
+    if devices > available:
+        raise FluoFocusError(
+            f"{devices} devices were asked for, but there are {available} {kind} here: "
+            f"ask for at most {available}."
+        )
+
+
 def make_training(config: TrainConfig, *, is_resumed: bool = False) -> RefocusingTraining:
     """Build the network that a configuration asks for, in the scheme that trains it.
 
@@ -131,7 +145,7 @@ def make_training(config: TrainConfig, *, is_resumed: bool = False) -> Refocusin
         load_first_weights(network, config.start_from)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scheme = config.training
-    away_um = _CLOSE_SHARE * config.simulation.defocus_um
+    away_um = _CLOSE_SHARE * config.data.defocus_um
     if isinstance(scheme, AdversarialConfig):
         return DeepZTraining(network, scheme, away_um=away_um)
     if scheme.adversarial_weight > 0:
@@ -197,7 +211,7 @@ def _mode(config: TrainConfig) -> str:
 
 
 def _finish(
-    trainer: Trainer, training: RefocusingTraining, data: SimulatedData, directory: RunDirectory
+    trainer: Trainer, training: RefocusingTraining, data: TrainingData, directory: RunDirectory
 ) -> None:
     """Write the better of the best and the last weights as a model file."""
     config = data.config
@@ -228,7 +242,7 @@ def _finish(
 
 
 def _validate(
-    trainer: Trainer, training: RefocusingTraining, data: SimulatedData
+    trainer: Trainer, training: RefocusingTraining, data: TrainingData
 ) -> dict[str, float]:
     (scores,) = trainer.validate(training, data, verbose=False)
     return {name.removeprefix("val_"): value for name, value in scores.items()}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from fluofocus.data.dataset import PairSource, SimulatedPairs, SimulationConfig
+from fluofocus.data.simulated import SimulatedPairs, SimulatedSource, SimulationConfig
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import preset
 
@@ -78,7 +78,7 @@ def test_streams_and_seeds_are_disjoint() -> None:
 
 def test_a_target_at_no_distance_is_the_input_without_noise() -> None:
     config = SimulationConfig.model_validate(SMALL | {"peak_photons": (2e4, 2e4)})
-    source = PairSource(preset("olympus-20x-0.75"), config, seed=0)
+    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=0)
     found = 0
     for number in range(40):
         pair = source.pair(number)
@@ -92,7 +92,7 @@ def test_a_target_at_no_distance_is_the_input_without_noise() -> None:
 
 def test_turning_turns_input_and_target_alike() -> None:
     turned, straight = (
-        PairSource(
+        SimulatedSource(
             preset("olympus-20x-0.75"),
             SimulationConfig.model_validate(SMALL | {"flips_and_rotations": flips}),
             seed=0,
@@ -123,7 +123,7 @@ def test_images_without_signal_are_reported() -> None:
     dark = SMALL | {"peak_photons": (1e-9, 1e-9), "background_photons": (1e-9, 1e-9)}
     quiet = preset("olympus-20x-0.75")
     camera = quiet.camera.model_copy(update={"read_noise_electrons": 0.0})
-    source = PairSource(
+    source = SimulatedSource(
         quiet.model_copy(update={"camera": camera}), SimulationConfig.model_validate(dark), seed=0
     )
     with pytest.raises(FluoFocusError, match="raise peak_photons"):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated
@@ -13,8 +11,8 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
+from fluofocus.data.stream import PairStream, turned
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope
 from fluofocus.prepare.normalise import normalisation_from_image
@@ -59,54 +57,17 @@ class SimulationConfig(BaseModel):
     flips_and_rotations: bool = True
 
 
-class SimulatedPairs(IterableDataset[dict[str, Tensor]]):
-    """An endless stream of batches of noisy inputs and clean targets.
+class SimulatedPairs(PairStream):
+    """Noisy inputs and clean targets, simulated when they are drawn (see `PairStream`)."""
 
-    Each batch holds ``image`` ``(B, 1, H, W)``, normalised by itself as in inference;
-    ``dpm_um`` ``(B, T)``; and ``target`` ``(B, T, H, W)``, noise-free, on the input's
-    scale. Batch ``n`` is a function of the seed and ``n`` alone, so a training that was
-    stopped goes on with the very pairs it would have seen.
-
-    Parameters
-    ----------
-    seed
-        Decides everything drawn.
-    start_batch
-        Number of the first batch.
-    stream, streams
-        Which of several disjoint streams this is, when several processes train.
-    """
-
-    def __init__(
-        self,
-        microscope: Microscope,
-        config: SimulationConfig,
-        *,
-        batch_size: int,
-        seed: int,
-        start_batch: int = 0,
-        stream: int = 0,
-        streams: int = 1,
-    ) -> None:
+    def __init__(self, microscope: Microscope, config: SimulationConfig, **position: int) -> None:
+        super().__init__(**position)
         self.microscope = microscope
         self.config = config
-        self.batch_size = batch_size
-        self.seed = seed
-        self.start_batch = start_batch
-        self.stream = stream
-        self.streams = streams
 
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Draw batches for ever, shared among the loader's workers."""
-        worker = get_worker_info()
-        workers, worker_id = (worker.num_workers, worker.id) if worker else (1, 0)
-        if worker is not None:
-            torch.set_num_threads(1)
-        source = PairSource(self.microscope, self.config, self.seed * self.streams + self.stream)
-        for batch in itertools.count(self.start_batch + worker_id, workers):
-            first = batch * self.batch_size
-            pairs = [source.pair(first + index) for index in range(self.batch_size)]
-            yield {key: torch.stack([pair[key] for pair in pairs]) for key in pairs[0]}
+    def source(self, seed: int) -> SimulatedSource:
+        """Start a simulator."""
+        return SimulatedSource(self.microscope, self.config, seed)
 
 
 @dataclass(frozen=True)
@@ -129,7 +90,7 @@ class _ImagedSpecimen:
     inputs: int
 
 
-class PairSource:
+class SimulatedSource:
     """Training pairs by number: each is drawn with its own seed from sliding windows.
 
     Pair ``i`` shows one of the ``specimens_in_memory`` specimens whose window it is in,
@@ -214,7 +175,7 @@ class PairSource:
             "target": normalisation.apply(expected_counts(photons[1:], camera)),
         }
         if config.flips_and_rotations:
-            pair = _turn(pair, choice.randrange(4), choice.random() < 0.5)
+            pair = turned(pair, choice.randrange(4), choice.random() < 0.5)
         return pair | {"dpm_um": distance[targets]}
 
 
@@ -224,11 +185,3 @@ def emitter_depths_um(specimen: Specimen) -> Tensor:
         return specimen.ball_positions_um[:, 0]
     emitted = specimen.volume.sum(dim=(1, 2)).cpu()
     return torch.tensor(specimen.grid.depths_um)[emitted >= 0.01 * emitted.mean()]
-
-
-def _turn(images: dict[str, Tensor], quarter_turns: int, mirrored: bool) -> dict[str, Tensor]:
-    """Turn all images of a pair by the same multiple of 90 degrees, mirrored or not."""
-    turned = {key: value.rot90(quarter_turns, (-2, -1)) for key, value in images.items()}
-    if mirrored:
-        turned = {key: value.flip(-1) for key, value in turned.items()}
-    return {key: value.contiguous() for key, value in turned.items()}
