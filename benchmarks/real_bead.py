@@ -65,10 +65,13 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if arguments.output:
-        title = (
-            "# From one calibration to a real bead\n\nWritten by `python benchmarks/real_bead.py`"
+        head = (
+            "# From one calibration to a real bead\n\nWritten by `python benchmarks/real_bead.py`; "
+            "the stack is that of `configs/microscopes/bead-air-na085.yaml`.\n"
+            "The model was trained on simulations only (`configs/bead-air-na085.yaml`).\n\n"
+            "![Planes as recorded, and refocused](../pictures/real-bead.png)\n\n"
         )
-        arguments.output.write_text(f"{title}.\n\n{text}\n", encoding="utf-8")
+        arguments.output.write_text(f"{head}{text}\n", encoding="utf-8")
     if arguments.figure:
         draw(shown, planes[focus], centre[0], arguments.figure)
 

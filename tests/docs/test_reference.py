@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from fluofocus.cli import app
+from fluofocus.data.measured import MeasuredConfig
 from fluofocus.data.simulated import SimulationConfig
 from fluofocus.models import MODELS
 from fluofocus.optics.microscope import Camera, Microscope
@@ -24,6 +25,7 @@ DOCUMENTED = (
     AdversarialConfig,
     LossConfig,
     SimulationConfig,
+    MeasuredConfig,
     OpticsDraws,
     PhantomDraw,
     Microscope,

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from fluofocus.data.simulated import SimulatedSource
-from fluofocus.errors import FluoFocusError
+from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.models import build_network
 from fluofocus.optics.microscope import preset, preset_names, save_microscope
 from fluofocus.train.config import load_train_config
@@ -21,7 +21,7 @@ SIMULATION = {"phantoms": [{"phantom": "beads"}]}
     [
         ("{name: a, microscope: x", "is not valid YAML"),
         (yaml.safe_dump(["a list"]), "the top level"),
-        (yaml.safe_dump({"name": "a", "microscope": "m"}), "simulation: Field required"),
+        (yaml.safe_dump({"name": "a", "microscope": "m"}), "either simulation or measured"),
         (
             yaml.safe_dump(
                 {"name": "a", "microscope": "m", "simulation": SIMULATION, "training": {"lr": 1}}
@@ -101,3 +101,31 @@ def test_the_default_training_yields_pairs(tmp_path: Path) -> None:
 def test_the_name_can_be_given(tmp_path: Path) -> None:
     save_microscope(preset("leica-40x-1.3-oil"), tmp_path / "mine.yaml")
     assert default_train_config(tmp_path / "mine.yaml", "worms")["name"] == "worms"
+
+
+@pytest.mark.parametrize("waves", [0.12, -0.12])
+def test_the_default_training_keeps_the_sign_of_spherical_aberration(
+    waves: float, tmp_path: Path
+) -> None:
+    objective = preset("olympus-20x-0.75").model_copy(update={"zernike_rms_waves": {11: waves}})
+    save_microscope(objective, tmp_path / "mine.yaml")
+    content = default_train_config(tmp_path / "mine.yaml")
+    low, high = content["simulation"]["optics"]["spherical_rms_waves"]
+    assert (waves + low) * waves > 0
+    assert (waves + high) * waves > 0
+    assert content["simulation"]["flips_and_rotations"]
+    assert ("positive" if waves > 0 else "negative") in " ".join(content["limits"])
+
+
+def test_the_default_training_keeps_the_direction_of_coma(tmp_path: Path) -> None:
+    aberrated = preset("olympus-20x-0.75").model_copy(update={"zernike_rms_waves": {8: 0.05}})
+    save_microscope(aberrated, tmp_path / "mine.yaml")
+    content = default_train_config(tmp_path / "mine.yaml")
+    assert not content["simulation"]["flips_and_rotations"]
+
+
+def test_an_objective_without_aberration_is_noted(tmp_path: Path) -> None:
+    changes = {"zernike_rms_waves": {}, "emitter_depth_um": 0.0}
+    save_microscope(preset("olympus-20x-0.75").model_copy(update=changes), tmp_path / "mine.yaml")
+    with pytest.warns(FluoFocusWarning, match="look alike"):
+        default_train_config(tmp_path / "mine.yaml")

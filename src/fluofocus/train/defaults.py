@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+from fluofocus.errors import FluoFocusWarning
 from fluofocus.optics.microscope import Microscope, load_microscope
+from fluofocus.optics.pupil import spherical_rms_waves
+from fluofocus.optics.zernike import noll_to_radial_azimuthal
 from fluofocus.units import nm_to_um
 
 _DEPTHS_OF_FIELD = 10
 _REFERENCE_PIXEL_UM = 0.325
+
+_NOTABLE_WAVES = 0.03
+"""Aberration, rms, from which it shows through noise which side of focus is which."""
 
 
 def default_train_config(microscope: str | Path, name: str | None = None) -> dict[str, Any]:
@@ -34,15 +41,27 @@ def default_train_config(microscope: str | Path, name: str | None = None) -> dic
     path = Path(microscope)
     described = load_microscope(path)
     reach_um = _reach_um(described)
+    spherical = spherical_rms_waves(described)
+    is_directional = _is_directional(described)
+    if abs(spherical) < _NOTABLE_WAVES and not is_directional:
+        warnings.warn(
+            f"{described.name} has next to no aberration ({spherical:+.3f} waves rms spherical): "
+            "the two sides of focus look alike, so a model can hardly tell them apart; calibrate "
+            "with a bead stack if the real objective is not that good",
+            FluoFocusWarning,
+            stacklevel=2,
+        )
     return {
         "name": name or re.sub(r"^[^A-Za-z0-9]+|[^A-Za-z0-9._-]+", "-", path.stem).strip("-"),
         "title": f"General model for {described.name}",
         "architecture": "swift",
         "architecture_config": {"distance_range_um": reach_um},
+        "limits": _limits(spherical),
         "microscope": path.name,
         "simulation": {
             "phantoms": _phantoms(described, reach_um),
-            "optics": _optics(described, reach_um),
+            "optics": _optics(described, reach_um, spherical),
+            "flips_and_rotations": not is_directional,
             "defocus_um": reach_um,
             "depth_um": reach_um,
             "z_step_um": [round(0.04 * reach_um, 3), round(0.06 * reach_um, 3)],
@@ -57,6 +76,25 @@ def _reach_um(microscope: Microscope) -> float:
         microscope.immersion_index * wavelength_um / microscope.numerical_aperture**2
     )
     return float(min(20, max(1, round(_DEPTHS_OF_FIELD * depth_of_field_um))))
+
+
+def _is_directional(microscope: Microscope) -> bool:
+    """Whether astigmatism, coma and the like give images an orientation that must be kept."""
+    return any(
+        abs(waves) > _NOTABLE_WAVES and noll_to_radial_azimuthal(noll)[1] != 0 and noll > 4
+        for noll, waves in microscope.zernike_rms_waves.items()
+    )
+
+
+def _limits(spherical: float) -> list[str]:
+    limits = ["Trained on simulated specimens only."]
+    if abs(spherical) >= _NOTABLE_WAVES:
+        sign = "positive" if spherical > 0 else "negative"
+        limits.append(
+            f"For {sign} spherical aberration ({spherical:+.2f} waves rms described): with the "
+            "opposite sign it refocuses in the wrong direction."
+        )
+    return limits
 
 
 def _phantoms(microscope: Microscope, reach_um: float) -> list[dict[str, Any]]:
@@ -112,10 +150,11 @@ def _phantom(name: str, weight: float, parameters: dict[str, Any]) -> dict[str, 
     return {"phantom": name, "weight": weight, "parameters": parameters}
 
 
-def _optics(microscope: Microscope, reach_um: float) -> dict[str, Any]:
+def _optics(microscope: Microscope, reach_um: float, spherical: float) -> dict[str, Any]:
+    uncertain = min(0.05, max(0.01, 0.5 * abs(spherical)))  # never so much that the sign turns
     largest = min(1.02, 0.99 * microscope.immersion_index / microscope.numerical_aperture)
     return {
-        "spherical_rms_waves": [-0.05, 0.05],
+        "spherical_rms_waves": [-uncertain, uncertain],
         "other_zernike_rms_waves": 0.02,
         "coverslip_error_um": [-10, 10],
         "emitter_depth_um": [0, max(1.5 * reach_um, 2 * microscope.emitter_depth_um)],
