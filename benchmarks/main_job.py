@@ -82,9 +82,19 @@ class Field:
         """Return one noisy recording of a plane, in counts."""
         return record(self.photons[plane], self.camera, self.generator).numpy().astype(np.uint16)
 
-    def focus(self) -> float:
-        """Depth of the plane where the beads are brightest: spherical aberration moves it."""
-        return float(self.planes_um[self.truth.max(axis=2).mean(axis=1).argmax()])
+    def focus(self, beads: np.ndarray) -> float:
+        """Depth of the plane in focus, which spherical aberration moves.
+
+        The one with the narrowest beads, of those nearly as bright as the brightest.
+        """
+        rows, columns = np.round(beads).astype(int).T
+        peaks = self.truth[:, rows, columns].mean(axis=1)
+        candidates = np.flatnonzero(peaks >= 0.8 * peaks.max())
+        widths = [
+            np.nanmedian(lateral_fwhm(self.truth[i], beads, pixel_size_um=self.pixel_um).fwhm_um)
+            for i in candidates
+        ]
+        return float(self.planes_um[candidates[int(np.argmin(widths))]])
 
     def plane(self, z_um: float) -> int:
         """Index of the plane nearest to a depth."""
@@ -139,9 +149,9 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
             SEED + 10 * index,
             arguments.peak_photons,
         )
-        focus = field.focus()
+        beads = usable_beads(field, field.truth[0])
+        focus = field.focus(beads)
         truth = field.truth[field.plane(focus)]
-        beads = usable_beads(field, truth)
         reference = lateral_fwhm(truth, beads, pixel_size_um=field.pixel_um).fwhm_um
         for distance in distances:
             for sign in (-1, 1):

@@ -97,6 +97,7 @@ def test_pairs_depend_on_seed_and_number_only(stacks: list[str]) -> None:
         ("targets_per_image", 2),
         ("validation_share", 0.4),
         ("flips_and_rotations", True),
+        ("normalisation", "stack"),
         ("z_step_um", 0.7),
     ],
 )

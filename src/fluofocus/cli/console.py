@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import traceback
 import warnings
@@ -85,7 +86,7 @@ def reported(after_interrupt: str = RUN_AGAIN) -> Iterator[None]:
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}: check the name, rights and space.", USER_ERROR)
     except KeyboardInterrupt as stop:
-        _fail(f"Interrupted: {stop or after_interrupt}", INTERRUPTED)
+        _fail(f"Interrupted: {str(stop) or after_interrupt}", INTERRUPTED)
     except SystemExit as stop:  # a library that turned Ctrl-C into an exit
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
@@ -108,17 +109,18 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=30)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("elapsed,"),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    bars = Progress(*columns, console=Console(stderr=True))
+    bars = Progress(*columns, console=Console(stderr=True), expand=True)
     task = bars.add_task(description, total=None)
 
     def update(done: int, total: int) -> None:
@@ -130,6 +132,28 @@ def progress(description: str) -> Iterator[Callable[[int, int], None]]:
     finally:
         if bars.live.is_started:
             bars.stop()
+
+
+def require_writable(path: Path, suffixes: Sequence[str]) -> None:
+    """Refuse, before a long computation, a file that could not be written after it."""
+    if path.suffix.lower() not in suffixes:
+        raise FluoFocusError(
+            f"{path} cannot be written: choose a name that ends in {', '.join(suffixes)}."
+        )
+    if path.is_dir():
+        raise FluoFocusError(f"{path} is a folder: choose another name.")
+    if not path.parent.is_dir():
+        raise FluoFocusError(f"The folder {path.parent} does not exist: make it first.")
+    require_folder(path.parent)
+
+
+def require_folder(path: Path) -> None:
+    """Refuse, before a long computation, a folder that cannot be made or written into."""
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not existing.is_dir():
+        raise FluoFocusError(f"{existing} is a file: choose another name for the folder.")
+    if not os.access(existing, os.W_OK):
+        raise FluoFocusError(f"The folder {existing} cannot be written into: choose another.")
 
 
 def named_microscope(name_or_path: str | Path) -> Microscope:
@@ -145,7 +169,8 @@ def named_microscope(name_or_path: str | Path) -> Microscope:
 def _fail(sentence: str, code: int) -> NoReturn:
     if _settings["debug"] and code != INTERRUPTED:
         traceback.print_exc()
-    note(sentence if code == INTERRUPTED else f"Error: {sentence}")
+    line = " ".join(sentence.split())
+    note(line if code == INTERRUPTED else f"Error: {line}")
     raise typer.Exit(code)
 
 

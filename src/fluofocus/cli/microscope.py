@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import named_microscope, progress, say, verb
+from fluofocus.cli.console import named_microscope, progress, require_writable, say, verb
 from fluofocus.errors import FluoFocusError
 
 descriptions = typer.Typer(
     no_args_is_help=True, help="Make and show descriptions of microscopes (YAML)."
 )
 verbs = typer.Typer()
+
+PICTURES = (".png", ".pdf", ".svg")
 
 
 @verb(descriptions)
@@ -80,9 +82,12 @@ def calibrate(
     """Estimate aberrations from a measured bead stack."""
     from fluofocus.io import read_stack, voxel_size_um
     from fluofocus.optics.calibrate import calibrate as fit
-    from fluofocus.optics.microscope import save_microscope
+    from fluofocus.optics.microscope import SUFFIXES, save_microscope
     from fluofocus.report.figures import plot_calibration
 
+    require_writable(output, SUFFIXES)
+    if figure is not None:
+        require_writable(figure, PICTURES)
     stack = read_stack(beads, pixel_size_um=pixel_size, z_step_um=z_step)
     known = named_microscope(microscope)
     with progress(f"Calibrating from {beads.name}") as update:

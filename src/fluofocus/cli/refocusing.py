@@ -8,7 +8,15 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import aligned, named_microscope, note, progress, say, verb
+from fluofocus.cli.console import (
+    aligned,
+    named_microscope,
+    note,
+    progress,
+    require_folder,
+    say,
+    verb,
+)
 
 verbs = typer.Typer()
 
@@ -112,6 +120,7 @@ def demo(
     """Show the main job on a simulated acquisition: a table, a picture, an HTML page."""
     from fluofocus.report.demo import run_demo
 
+    require_folder(output)
     result = run_demo(output, note)
     for line in aligned([result.header, *result.rows]):
         say(line)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import functools
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import aligned, progress, say, verb
+from fluofocus.cli.console import aligned, progress, require_folder, say, verb
+from fluofocus.errors import FluoFocusError
 
 verbs = typer.Typer()
+
+
+class Accelerator(StrEnum):
+    """What to train on."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
 
 
 @verb(verbs, after_interrupt="run the same command again with --resume to go on.")
@@ -23,16 +33,17 @@ def train(
         ),
     ],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")
     ] = False,
     devices: Annotated[int, typer.Option(min=1, help="How many devices train together.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
-    accelerator: Annotated[str, typer.Option(help="auto, cpu or gpu.")] = "auto",
+    accelerator: Annotated[Accelerator, typer.Option(help="What to train on.")] = Accelerator.auto,
 ) -> None:
     """Train a model on simulated pairs and write its model file."""
     from fluofocus.train.config import load_train_config
     from fluofocus.train.run import run_training
 
+    _require_known(strategy, accelerator)
     settings, microscope = load_train_config(config)
     path = run_training(
         settings,
@@ -40,7 +51,7 @@ def train(
         resume=resume,
         devices=devices,
         strategy=strategy,
-        accelerator=accelerator,
+        accelerator=accelerator.value,
     )
     say(f"Wrote {path}.")
 
@@ -82,6 +93,7 @@ def evaluate(
     from fluofocus.refocus.parsing import parse_z_range
     from fluofocus.report.figures import plot_evaluation
 
+    require_folder(output)
     opened = functools.partial(read_stack, pixel_size_um=pixel_size, z_step_um=z_step)
     with progress("Evaluating") as update:
         scores = evaluate_model(
@@ -131,3 +143,18 @@ def models(
     ]
     for line in aligned([("name", "network", "range", "title"), *rows] if rows else []):
         say(line)
+
+
+def _require_known(strategy: str, accelerator: Accelerator) -> None:
+    """Refuse what Lightning would not find on this machine."""
+    from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+    from lightning.pytorch.strategies import StrategyRegistry
+
+    known = ["auto", *StrategyRegistry.available_strategies()]
+    if strategy not in known:
+        raise FluoFocusError(
+            f"Lightning has no strategy {strategy!r}: choose one of {', '.join(known)}."
+        )
+    has_gpu = CUDAAccelerator.is_available() or MPSAccelerator.is_available()
+    if accelerator is Accelerator.gpu and not has_gpu:
+        raise FluoFocusError("There is no GPU here: choose --accelerator auto or cpu.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,11 @@ from fluofocus.data.stream import PairStream, turned
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
 from fluofocus.io.stack import voxel_size_um
-from fluofocus.prepare.normalise import Normalisation, normalisation_from_image
+from fluofocus.prepare.normalise import (
+    Normalisation,
+    normalisation_from_image,
+    normalisation_from_stack,
+)
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -31,6 +35,8 @@ class MeasuredConfig(BaseModel):
     ``stacks`` are files of planes (ZYX) whose pixels are the microscope's, relative to the
     working folder; ``pixel_size_um`` and ``z_step_um`` say what the files do not.
     A share ``validation_share`` of each field, its last rows, is kept for validation.
+    ``normalisation`` by ``image`` is by each input plane itself, as in inference; by
+    ``stack`` it is one for all planes, as Deep-Z was trained.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +48,7 @@ class MeasuredConfig(BaseModel):
     crop_px: Annotated[int, Field(ge=16)] = 128
     targets_per_image: Annotated[int, Field(ge=1)] = 4
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    normalisation: Literal["image", "stack"] = "image"
     flips_and_rotations: bool = True
 
 
@@ -126,7 +133,10 @@ def _read(path: str, config: MeasuredConfig, pixel_size_um: float, held_out: boo
             f"{pixel_size_um:g} µm: correct pixel_size_um of the one or the other."
         )
     counts = np.asarray(stack.values, dtype=np.float32)
-    normalisations = [normalisation_from_image(plane) for plane in stack.values]
+    if config.normalisation == "image":
+        normalisations = [normalisation_from_image(plane) for plane in stack.values]
+    else:
+        normalisations = [normalisation_from_stack(stack.values)] * len(counts)
     height = counts.shape[1]
     first_kept = round(height * (1 - config.validation_share))
     gap = round(GAP_UM / y_um)

@@ -15,6 +15,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import make_stack
 from fluofocus.io.writers import write_stack
 from fluofocus.optics.microscope import Microscope
+from fluofocus.simulate.draws import make_phantom
 from fluofocus.simulate.stack import SimulatedStack, simulate_stack
 from fluofocus.units import AnyArray
 
@@ -60,6 +61,7 @@ def write_simulated_stacks(
         If a setting is not possible or a file cannot be written.
     """
     folder = Path(folder)
+    make_phantom(phantom, dict(settings.get("phantom_parameters") or {}))  # or complain first
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -43,7 +43,9 @@ def read_zarr(path: Path) -> Contents:
             own_metadata=attributes.get(OWN_KEY, {}),
         )
     except (UnsupportedFileFormatError, OSError, ValueError, LookupError, TypeError) as error:
-        raise FluoFocusError(f"{path} is not an OME-Zarr image, or is damaged: {error}") from error
+        raise FluoFocusError(
+            f"{path} is not an OME-Zarr image, or is damaged ({error}): copy or export it again."
+        ) from error
 
 
 def _attributes(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

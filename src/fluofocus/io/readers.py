@@ -71,9 +71,11 @@ def read_stack(
             FluoFocusWarning,
             stacklevel=2,
         )
-    return stack_from_contents(
+    stack = stack_from_contents(
         contents, path.name, pixel_size_um=pixel_size_um, z_step_um=z_step_um
     )
+    stack.encoding["source"] = str(path.resolve())  # where xarray's own readers note it
+    return stack
 
 
 def _reader_for(path: Path) -> Callable[[Path], Contents]:

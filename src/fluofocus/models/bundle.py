@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -251,8 +251,11 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
 
 def _require_fitting_weights(card: ModelCard, path: Path, stored: dict[str, Any]) -> None:
     """Compare what the file holds with what the card asks for, allocating neither."""
-    with torch.device("meta"):
-        expected = build_network(card.architecture, card.architecture_config).state_dict()
+    try:
+        with torch.device("meta"):
+            expected = build_network(card.architecture, card.architecture_config).state_dict()
+    except FluoFocusError as error:
+        raise FluoFocusError(f"The card of {path} asks for no possible network: {error}") from error
     asked = {key: ("F32", tuple(tensor.shape)) for key, tensor in expected.items()}
     found = {key: (part.get_dtype(), tuple(part.get_shape())) for key, part in stored.items()}
     if asked != found:
@@ -285,5 +288,9 @@ def _write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise FluoFocusError(f"Cannot write {path}: {error.strerror or error}.") from error
+        with suppress(OSError):
+            partial.unlink()
+        raise FluoFocusError(
+            f"Cannot write {path} ({error.strerror or error}): choose another place, or free some "
+            "space."
+        ) from error

@@ -112,8 +112,8 @@ def calibrate(
         If there is no single, whole, unsaturated bead in the stack, or no voxel size.
     """
     voxel = _checked_voxel(voxel_size_um)
-    _check_settings(microscope, max_noll)
     stack = np.asarray(zyx_intensity)
+    _check_settings(microscope, max_noll, bead_diameter_um, max(stack.shape) * voxel[1])
     airy_px = nm_to_um(microscope.emission_wavelength_nm) / microscope.numerical_aperture / voxel[1]
     bead = find_single_bead(stack, separation_px=2 * airy_px)
     microscope = microscope.model_copy(update={"pixel_size_um": voxel[1]})
@@ -273,13 +273,18 @@ def _checked_voxel(
         raise FluoFocusError("The bead stack has no voxel size; give its pixel size and z step.")
     z, y, x = voxel_size_um
     if not all(math.isfinite(side) and side > 0 for side in (z, y, x)):
-        raise FluoFocusError(f"Voxel size {voxel_size_um} µm must be three positive numbers.")
+        raise FluoFocusError(
+            f"The voxel (z, y, x) of the bead stack, {z:g} x {y:g} x {x:g} µm, must be three "
+            "positive numbers: give a focus scan of several planes, its pixel size and its z step."
+        )
     if abs(y - x) > 0.01 * x:
         raise FluoFocusError(f"Pixels of {y:g} by {x:g} µm are not square; resample the stack.")
     return z, y, x
 
 
-def _check_settings(microscope: Microscope, max_noll: int) -> None:
+def _check_settings(
+    microscope: Microscope, max_noll: int, bead_diameter_um: float | None, field_um: float
+) -> None:
     if microscope.modality == "confocal":
         raise FluoFocusError(
             "Calibration models wide-field stacks: describe the microscope with modality "
@@ -287,3 +292,8 @@ def _check_settings(microscope: Microscope, max_noll: int) -> None:
         )
     if not SPHERICAL_NOLL <= max_noll <= 120:
         raise FluoFocusError(f"max_noll {max_noll} must lie between {SPHERICAL_NOLL} and 120.")
+    if bead_diameter_um is not None and not 0 < bead_diameter_um < field_um / 2:
+        raise FluoFocusError(
+            f"A bead of {bead_diameter_um:g} µm is not possible in a field of {field_um:.3g} µm: "
+            "give its diameter in µm."
+        )

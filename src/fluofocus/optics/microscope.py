@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.units import nm_to_um
+
+SUFFIXES = (".yaml", ".yml")
+"""How the name of a description ends."""
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -25,7 +29,7 @@ class Camera(BaseModel):
     ``quantum_efficiency * photons`` and read noise is added to them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     quantum_efficiency: Annotated[float, Field(gt=0, le=1)] = 0.8
     gain_counts_per_electron: Positive = 2.0
@@ -44,7 +48,7 @@ class Microscope(BaseModel):
     emission wavelength.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = "unnamed"
     numerical_aperture: Positive
@@ -147,7 +151,9 @@ def load_microscope(path: str | Path) -> Microscope:
             "make one with 'fluofocus microscope new'."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FluoFocusError(f"{path} is not valid YAML: {error}") from error
+        raise FluoFocusError(
+            f"{path} is not valid YAML ({_yaml_problem(error)}): correct it."
+        ) from error
     if not isinstance(content, dict):
         raise FluoFocusError(f"{path} is no microscope description: it must be a YAML mapping.")
     try:
@@ -161,13 +167,44 @@ def load_microscope(path: str | Path) -> Microscope:
 
 
 def save_microscope(microscope: Microscope, path: str | Path) -> None:
-    """Write a microscope description as YAML that a person can edit."""
+    """Write a microscope description, whole or not at all, as YAML that a person can edit.
+
+    Raises
+    ------
+    FluoFocusError
+        If the name ends in neither ``.yaml`` nor ``.yml``, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise FluoFocusError(
+            f"{path} cannot be written: a microscope description must be named *.yaml."
+        )
     content = microscope.model_dump(mode="json", exclude_none=True)
-    Path(path).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_text(
+            yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
+        )
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink()
+        raise FluoFocusError(
+            f"Cannot write {path} ({error.strerror}): choose another place, or free some space."
+        ) from error
 
 
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message += ", so check the spelling of this field"
     return f"{where}: {message}" if where else message
+
+
+def _yaml_problem(error: yaml.YAMLError | UnicodeDecodeError) -> str:
+    """Return what is wrong, and in which line, without the lines around it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    return " ".join(str(error).split())

@@ -16,6 +16,12 @@ _Image = TypeVar("_Image", AnyArray, Tensor)
 SATURATED_FRACTION = 0.01
 """Share of the foreground pixels that end up above one."""
 
+_MOST_CLIPPED = 0.05
+"""Share of the pixels at the highest value, from which an image is refused as saturated."""
+
+_SHARPNESS_WINDOW_PX = 9
+"""Side of the window in which planes are compared for sharpness."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -34,12 +40,12 @@ class Normalisation:
 
 
 def normalisation_from_image(image: AnyArray) -> Normalisation:
-    """Find background and scale of one image (or of a stack's fused image).
+    """Find background and scale of one image.
 
     A triangle threshold (Zack et al. 1977) separates foreground from background; the
     mean of the background is subtracted; the scale is such that 1 % of the foreground
-    pixels exceed one. Stacks are normalised by their extended-depth-of-field image,
-    single images by themselves.
+    pixels exceed one. Stacks are normalised by their fused image, see
+    `normalisation_from_stack`.
 
     Parameters
     ----------
@@ -65,9 +71,10 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
         raise FluoFocusError(
             f"The image is empty: every pixel is {lowest:g}; check exposure, channel and plane."
         )
-    if float(np.mean(pixels == highest)) > 0.05 and np.issubdtype(pixels.dtype, np.integer):
+    clipped = int(np.count_nonzero(pixels == highest))
+    if clipped > max(_MOST_CLIPPED * pixels.size, 16):
         raise FluoFocusError(
-            f"The image is saturated: {np.mean(pixels == highest):.0%} of its pixels are at "
+            f"The image is saturated: {clipped / pixels.size:.0%} of its pixels are at "
             f"{highest:g}; record it again with less exposure."
         )
     threshold = float(threshold_triangle(pixels))  # type: ignore[no-untyped-call]
@@ -78,3 +85,36 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
         foreground = pixels
     peak = float(np.quantile(foreground, 1 - SATURATED_FRACTION))
     return Normalisation(background=background, scale=max(peak - background, 1e-6))
+
+
+def normalisation_from_stack(stack: AnyArray) -> Normalisation:
+    """Find the one background and scale of a focus scan: those of its fused image.
+
+    Parameters
+    ----------
+    stack
+        ``(Z, Y, X)``, counts.
+
+    Raises
+    ------
+    FluoFocusError
+        As `normalisation_from_image`.
+    """
+    return normalisation_from_image(extended_depth_of_field(stack))
+
+
+def extended_depth_of_field(stack: AnyArray) -> AnyArray:
+    """Fuse a focus scan ``(Z, Y, X)`` into one image ``(Y, X)``, in focus everywhere.
+
+    Each pixel comes from the plane with the greatest variance around it; Deep-Z used a
+    plugin of ImageJ for the same purpose.
+    """
+    from scipy.ndimage import uniform_filter
+
+    stack = np.asarray(stack)
+    values = stack.astype(np.float64)
+    size = (1, _SHARPNESS_WINDOW_PX, _SHARPNESS_WINDOW_PX)
+    variance = uniform_filter(values**2, size) - uniform_filter(values, size) ** 2
+    sharpest = variance.argmax(axis=0)
+    fused: AnyArray = np.take_along_axis(stack, sharpest[None], axis=0)[0]
+    return fused

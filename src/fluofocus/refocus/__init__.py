@@ -29,6 +29,14 @@ __all__ = [
 ]
 
 
+__doc__ = f"""{__doc__}
+
+The package can be called, and is then the function `refocus`:
+
+{inspect.getdoc(refocus)}
+"""
+
+
 class _CallablePackage(ModuleType):
     """Lets ``fluofocus.refocus(image, …)`` be the function, whose name this package has."""
 

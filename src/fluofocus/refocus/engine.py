@@ -14,6 +14,7 @@ import xarray as xr
 from torch import Tensor
 
 from fluofocus.data.tiling import Tile
+from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import make_stack, origin_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
@@ -150,6 +151,7 @@ def refocus_to_file(
         memory_gb=memory_gb,
         device=device,
     )
+    _require_other_file(image, Path(output))
     job = prepare_job(image, model, options, in_memory=False)
     with open_writer(
         output,
@@ -163,6 +165,12 @@ def refocus_to_file(
         resume=resume and job.is_identified,
     ) as writer:
         _run(job, writer, progress)
+
+
+def _require_other_file(image: xr.DataArray | AnyArray, output: Path) -> None:
+    source = image.encoding.get("source") if isinstance(image, xr.DataArray) else None
+    if source is not None and Path(source).resolve() == output.resolve():
+        raise FluoFocusError(f"{output} is the image itself: choose another name for the result.")
 
 
 @dataclass(frozen=True)

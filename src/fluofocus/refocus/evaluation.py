@@ -80,7 +80,10 @@ def evaluate(
     )
     for done, (stack, truth) in enumerate(with_truth, start=1):
         planes = _drawn_planes(stack.sizes.get("Z", 1), inputs_per_stack, rng)
-        _score_stack(model, stack, truth, planes, distances, pairs, device)
+        try:
+            _score_stack(model, stack, truth, planes, distances, pairs, device)
+        except FluoFocusError as error:
+            raise FluoFocusError(f"{stack.name or f'stack {done}'}: {error}") from error
         if progress is not None:
             progress(done, total)
 
@@ -141,7 +144,7 @@ def _plane_positions(stack: xr.DataArray) -> Positions:
     if stack.dims != ("Z", "Y", "X"):
         raise FluoFocusError(
             f"Models are evaluated on focus stacks (Z, Y, X), this one has axes "
-            f"{', '.join(map(str, stack.dims))}; select one time point and one channel."
+            f"{', '.join(map(str, stack.dims))}: give several planes of one time and one channel."
         )
     step_um, _, _ = voxel_size_um(stack)
     if "Z" in stack.coords:

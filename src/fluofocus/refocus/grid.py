@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ Resample = Literal["auto", "refuse"]
 
 PIXEL_TOLERANCE = 0.02
 """Pixel sizes that differ by no more than this share are taken for the same."""
+
+MOST_RESAMPLING = 10
+"""Pixel sizes further apart than this factor are taken for a mistake in their unit."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,15 @@ def fit_grid(
     Raises
     ------
     FluoFocusError
-        If the pixel sizes differ and ``resample`` is ``"refuse"``.
+        If the pixel sizes differ and ``resample`` is ``"refuse"``, or differ too much.
 
     Warns
     -----
     FluoFocusWarning
         If the image is going to be resampled.
     """
+    if resample not in get_args(Resample):
+        raise FluoFocusError(f"resample must be 'auto' or 'refuse', not {resample!r}.")
     ratio = pixel_size_um / model_pixel_size_um
     network_yx = shape_yx
     if abs(ratio - 1) > PIXEL_TOLERANCE:
@@ -76,6 +81,10 @@ def fit_grid(
         )
         if resample == "refuse":
             raise FluoFocusError(f"{differ}: allow resampling or choose another model.")
+        if not 1 / MOST_RESAMPLING <= ratio <= MOST_RESAMPLING:
+            raise FluoFocusError(
+                f"{differ}, which is too far to resample: check the image's pixel size, in µm."
+            )
         warnings.warn(
             f"{differ}: the image is resampled for the network, its result resampled back.",
             FluoFocusWarning,

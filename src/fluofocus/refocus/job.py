@@ -149,6 +149,8 @@ def prepare_job(
         resample=options.resample,
     )
     provenance = _provenance(images, bundle, targets, options)
+    if grid.is_resampled:
+        provenance["resampled_to_um"] = bundle.card.training.pixel_size_um
     result_bytes = FLOAT_BYTES * math.prod(images.shape) * targets.count
     plan = make_plan(
         network,

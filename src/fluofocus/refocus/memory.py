@@ -142,7 +142,7 @@ def make_plan(
         smallest = math.prod(min(side, length) for length in grid.padded_yx)
         needed = memory_gb + (per_px * smallest / NETWORK_SHARE - free) / GIB
         raise FluoFocusError(
-            f"{planes} planes of {grid.input_yx[0]}x{grid.input_yx[1]} pixels need about "
+            f"{planes} plane(s) of {grid.input_yx[0]}x{grid.input_yx[1]} pixels need about "
             f"{needed:.1f} GiB of memory, more than the budget of {memory_gb:g} GiB: raise the "
             "budget (--memory, memory_gb=), write to a file, or crop the image."
         ) from None

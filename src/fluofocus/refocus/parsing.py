@@ -140,5 +140,8 @@ def _read_surface(path: Path) -> Surface:
     try:
         heights = tifffile.imread(path)
     except (OSError, ValueError, tifffile.TiffFileError) as error:
-        raise FluoFocusError(f"Cannot read surface file {path}: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise FluoFocusError(
+            f"Cannot read surface file {path} ({reason}): give a TIFF of heights in µm."
+        ) from error
     return from_array(heights, name=path.name)

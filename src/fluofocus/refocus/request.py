@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,18 +36,27 @@ def as_images(
     Raises
     ------
     FluoFocusError
-        If the image is of no known form, the pixel size impossible, or the image is a z
-        stack and no plane of it was chosen.
+        If the image is of no known form or holds no counts, the pixel size is impossible, or
+        the image is a z stack and no plane of it was chosen.
     """
     if pixel_size_um is not None and not (pixel_size_um > 0 and math.isfinite(pixel_size_um)):
         raise FluoFocusError(
             f"A pixel size of {pixel_size_um} µm is not possible: give one above 0."
+        )
+    if isinstance(image, str | Path):
+        raise FluoFocusError(
+            f"{str(image)!r} is a name, not an image: read it first with fluofocus.read_stack."
         )
     if not isinstance(image, xr.DataArray):
         image = _from_array(np.asarray(image), pixel_size_um)
     check_dims("".join(str(dim) for dim in image.dims))
     if image.size == 0:
         raise FluoFocusError(f"The image has no pixels: its shape is {image.shape}.")
+    if image.dtype.kind not in "uif":
+        raise FluoFocusError(
+            f"The image holds values of type {image.dtype}: give the camera's counts, "
+            "integers or real numbers."
+        )
     return _choose_plane(image, plane)
 
 
@@ -136,11 +146,25 @@ def find_targets(
         )
     if surface is not None:
         surface = parse_surface(surface) if isinstance(surface, str) else surface
+        if not hasattr(surface, "dpm"):
+            raise FluoFocusError(
+                f"{type(surface).__name__} is no surface: make one with fluofocus.refocus, such as "
+                "tilt(1.5), or from_array(heights_um) for an image of heights."
+            )
         return Targets(None, surface, _render(surface, shape_yx, pixel_size_um))
-    planes = [] if z_um is None else [float(z) for z in z_um]
+    planes = _as_floats(z_um)
     if not planes or not np.isfinite(planes).all() or (np.diff(planes) <= 0).any():
         raise FluoFocusError("The target planes must be finite numbers of µm, from low to high.")
     return Targets(planes, None, np.asarray(planes, np.float32))
+
+
+def _as_floats(z_um: Sequence[float] | None) -> list[float]:
+    try:
+        return [] if z_um is None else [float(z) for z in z_um]
+    except (TypeError, ValueError):
+        raise FluoFocusError(
+            f"z_um must be a list of distances in µm, like [-2, 0, 2], not {z_um!r}."
+        ) from None
 
 
 def _render(surface: Surface, shape_yx: tuple[int, int], pixel_size_um: float) -> FloatArray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Evaluation:
         return rows
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the rows as comma-separated values.
+        """Write the rows as comma-separated values, all or none.
 
         Raises
         ------
@@ -82,12 +83,17 @@ class Evaluation:
             If the file cannot be written.
         """
         rows = self.to_rows()
+        path = Path(path)
+        partial = path.with_name(f"{path.name}.partial")
         try:
-            with Path(path).open("w", newline="", encoding="utf-8") as file:
+            with partial.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, fieldnames=list(rows[0]))
                 writer.writeheader()
                 writer.writerows(rows)
+            partial.replace(path)
         except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
             raise FluoFocusError(
                 f"Cannot write {path}: {error.strerror}; choose another place."
             ) from error

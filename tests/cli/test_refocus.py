@@ -1,0 +1,146 @@
+"""``fluofocus refocus``: what it writes, what it notes, and how it stops and goes on."""
+
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fluofocus.io import read_stack
+from fluofocus.refocus import engine
+
+MODEL = "--model toy.safetensors"
+
+
+@pytest.fixture
+def out(prepared: Path) -> Iterator[Path]:
+    """Where the results go; emptied before and after."""
+    folder = prepared / "out"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "surface",
+    [
+        "plane:3um",
+        "tilt:1.5deg",
+        "tilt:1deg,axis=30deg,offset=2um",
+        "cylinder:7.2mm",
+        "poly:1,0.02,0.01",
+        "heights.tif",
+    ],
+)
+def test_every_kind_of_surface_gives_an_image(run: Callable, out: Path, surface: str) -> None:
+    outcome = run(f"refocus good.ome.tif {MODEL} --surface {surface} -o out/a.ome.tif")
+    assert (outcome.code, outcome.out) == (0, "Wrote out/a.ome.tif.\n")
+    image = read_stack(out / "a.ome.tif")
+    assert image.dims == ("Y", "X")
+    assert np.isfinite(image.values).all()
+
+
+def test_zarr_and_tiff_give_the_same_time_lapse(run: Callable, out: Path) -> None:
+    for ending in ("tif", "zarr"):
+        command = f"refocus time.ome.{ending} {MODEL} --z -2:2:2 -o out/a.ome.{ending}"
+        assert run(command).code == 0
+    tiff, zarr = (read_stack(out / f"a.ome.{ending}") for ending in ("tif", "zarr"))
+    assert tiff.dims == zarr.dims == ("T", "Z", "Y", "X")
+    assert tiff.sizes["T"] == 2
+    np.testing.assert_allclose(tiff.coords["Z"], [-2, 0, 2])
+    np.testing.assert_array_equal(tiff.values, zarr.values)
+
+
+def test_progress_is_shown_even_beside_a_long_name(run: Callable, out: Path) -> None:
+    shutil.copy(out.parent / "good.ome.tif", out / f"{'long' * 25}.ome.tif")
+    outcome = run(f"refocus out/{'long' * 25}.ome.tif {MODEL} --z -2:2:1 -o out/a.ome.tif")
+    assert "5/5" in outcome.err
+    assert "left" in outcome.err
+
+
+def test_extrapolation_is_marked_in_the_file(run: Callable, out: Path) -> None:
+    command = f"refocus good.ome.tif {MODEL} --z -12:0:6 --allow-extrapolation -o out/a.ome.tif"
+    assert run(command).code == 0
+    provenance = read_stack(out / "a.ome.tif").attrs["provenance"]
+    assert provenance["extrapolated_um"] == [-12, 0]
+    assert provenance["trained_um"] == [-10, 10]
+
+
+def test_resampling_is_noted_and_marked(run: Callable, out: Path) -> None:
+    outcome = run(f"refocus coarse.ome.tif {MODEL} --z 1 -o out/a.ome.tif")
+    assert outcome.code == 0
+    assert "Note: The image's pixels are 0.65 µm" in outcome.err
+    result = read_stack(out / "a.ome.tif")
+    assert result.attrs["provenance"]["resampled_to_um"] == 0.325
+    assert result.sizes["Y"] == 40
+
+
+def test_undersampling_is_noted_with_the_number(run: Callable, out: Path) -> None:
+    outcome = run("microscope show olympus-20x-0.75")
+    assert outcome.code == 0
+    assert "Note: pixel_size_um 0.325 is larger than the Nyquist pixel 0.195 µm" in outcome.err
+
+
+@pytest.mark.parametrize("ending", ["tif", "zarr"])
+def test_ctrl_c_keeps_what_is_done_for_the_same_command(
+    run: Callable, out: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    decode, calls = engine._decode, []
+
+    def interrupted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return decode(*arguments)
+
+    command = f"refocus time.ome.tif {MODEL} --z -2:2:2 -o out/{{}}.ome.{ending}"
+    assert run(command.format("whole")).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_decode", interrupted)
+        outcome = run(command.format("a"))
+    assert outcome.code == 130
+    assert "run the same command again" in outcome.err
+    assert {path.name for path in out.iterdir()} == {
+        f"whole.ome.{ending}",
+        f"a.ome.{ending}.partial",
+    }
+
+    monkeypatch.setattr(engine, "_decode", lambda *given: calls.append(given) or decode(*given))
+    calls.clear()
+    assert run(command.format("a")).code == 0
+    assert len(calls) == 1  # the other frame was kept
+    whole, resumed = (read_stack(out / f"{name}.ome.{ending}") for name in ("whole", "a"))
+    np.testing.assert_array_equal(whole.values, resumed.values)
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Let the system refuse to write files beyond a size, as a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [
+        (f"refocus good.ome.tif {MODEL} --z -9:9:1 -o out/a.ome.tif", 50_000),
+        (f"refocus good.ome.tif {MODEL} --z -9:9:1 -o out/a.ome.zarr", 3_000),
+        ("microscope new out/a.yaml", 100),
+    ],
+)
+def test_a_refused_write_leaves_no_file_of_that_name(
+    run: Callable, out: Path, command: str, size: int
+) -> None:
+    with largest_file(size):
+        outcome = run(command)
+    assert outcome.code == 2, outcome.err
+    assert "File too large" in outcome.err
+    assert all(path.name.endswith(".partial") for path in out.iterdir())

@@ -1,0 +1,83 @@
+"""Normalisation as in the Methods of Deep-Z."""
+
+import numpy as np
+import pytest
+import torch
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.prepare.normalise import (
+    Normalisation,
+    extended_depth_of_field,
+    normalisation_from_image,
+    normalisation_from_stack,
+)
+
+
+def discs(seed: int = 0) -> np.ndarray:
+    """Noise around 100 with bright squares of 500 to 1500 counts."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(100, 3, (128, 128))
+    for y, x in rng.integers(8, 120, (30, 2)):
+        image[y - 3 : y + 3, x - 3 : x + 3] += rng.uniform(400, 1400)
+    return image.round().astype(np.uint16)
+
+
+def test_background_is_the_mean_below_the_threshold_and_one_percent_saturates() -> None:
+    image = discs()
+    normalisation = normalisation_from_image(image)
+    assert normalisation.background == pytest.approx(100, abs=2)
+    normalised = normalisation.apply(image.astype(float))
+    foreground = normalised[image > 250]
+    assert np.mean(foreground > 1) == pytest.approx(0.01, abs=0.01)
+    assert float(np.abs(normalised[image < 115]).max()) < 0.02
+
+
+def test_counts_come_back() -> None:
+    image = discs().astype(np.float32)
+    normalisation = normalisation_from_image(image)
+    back = normalisation.invert(normalisation.apply(image))
+    np.testing.assert_allclose(back, image, rtol=1e-5)
+    tensor = torch.tensor([100.0, 200.0])
+    assert torch.equal(Normalisation(100, 50).apply(tensor), torch.tensor([0.0, 2.0]))
+
+
+def test_gain_and_offset_do_not_matter() -> None:
+    image = discs().astype(float)
+    plain = normalisation_from_image(image).apply(image)
+    changed = 3 * image + 40
+    np.testing.assert_allclose(normalisation_from_image(changed).apply(changed), plain, atol=0.02)
+
+
+def test_a_fused_stack_takes_what_is_sharp_from_every_plane() -> None:
+    sharp = discs().astype(float)
+    from scipy.ndimage import gaussian_filter
+
+    blurred = gaussian_filter(sharp, 6)
+    left = np.arange(128) < 64
+    stack = np.stack([np.where(left, sharp, blurred), np.where(left, blurred, sharp)])
+    fused = extended_depth_of_field(stack)
+    bright = sharp > 400
+    assert np.mean(fused[bright] == sharp[bright]) > 0.95
+    stacked = normalisation_from_stack(stack)
+    single = normalisation_from_image(sharp)
+    assert stacked.scale == pytest.approx(single.scale, rel=0.05)
+    assert normalisation_from_image(blurred).scale < 0.8 * single.scale
+
+
+def test_images_without_information_are_refused() -> None:
+    image = discs()
+    for bad, message in (
+        (np.zeros((0, 5)), "no pixels"),
+        (np.full((20, 20), 7), "empty"),
+        (np.where(image > 400, np.nan, image.astype(float)), "NaN"),
+        (np.minimum(image, 100), "saturated"),
+        (np.minimum(image, 100).astype(np.float32), "saturated"),
+    ):
+        with pytest.raises(FluoFocusError, match=message):
+            normalisation_from_image(bad)
+
+
+def test_few_photons_are_no_saturation() -> None:
+    counts = np.random.default_rng(0).poisson(0.5, (64, 64)).astype(np.uint8)
+    normalisation_from_image(counts)
+    normalisation_from_image(np.arange(16).reshape(4, 4))
