@@ -102,10 +102,16 @@ class Field:
 
 
 def refocus(
-    model: Model, image: np.ndarray, pixel_um: float, distances_um: list[float]
+    model: Model, image: np.ndarray, distances_um: list[float], arguments: argparse.Namespace
 ) -> np.ndarray:
     """Return ``(Z, Y, X)`` counts."""
-    stack = fluofocus.refocus(image, model=model, z_um=distances_um, pixel_size_um=pixel_um)
+    stack = fluofocus.refocus(
+        image,
+        model=model,
+        z_um=distances_um,
+        pixel_size_um=model.card.training.pixel_size_um,
+        ensemble=arguments.ensemble,
+    )
     return np.asarray(stack).reshape(len(distances_um), *image.shape)
 
 
@@ -156,7 +162,7 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
         for distance in distances:
             for sign in (-1, 1):
                 image = field.exposure(field.plane(focus + sign * distance))
-                output = refocus(model, image, field.pixel_um, [-sign * distance])[0]
+                output = refocus(model, image, [-sign * distance], arguments)[0]
                 hits = find_beads(output).yx_px
                 matches = match_beads(hits, beads, tolerance=TOLERANCE_UM / field.pixel_um)
                 found[distance] += len(matches.known_index)
@@ -217,7 +223,7 @@ def axial_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[
         for field in fields:
             image = field.exposure(field.plane(start))
             reach = [float(z) for z in planes if abs(z - start) <= 10 and abs(z) <= 8]
-            stack = refocus(model, image, field.pixel_um, [z - start for z in reach])
+            stack = refocus(model, image, [z - start for z in reach], arguments)
             scan = field.truth[[field.plane(z) for z in reach]]
             beads = usable_beads(field, image)
             virtual += list(axial_fwhm(stack, beads, z_step_um=0.5).fwhm_um)
@@ -250,6 +256,7 @@ def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
         surface="tilt:1.5deg",
         pixel_size_um=field.pixel_um,
         allow_extrapolation=True,
+        ensemble=arguments.ensemble,
     )
     output = np.asarray(stack).reshape(image.shape)
     flat = Field(
@@ -303,7 +310,7 @@ def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list
                     if abs(target + sign * distance) > 10:
                         continue
                     image = field.exposure(field.plane(target + sign * distance))
-                    output = refocus(model, image, field.pixel_um, [-sign * distance])[0]
+                    output = refocus(model, image, [-sign * distance], arguments)[0]
                     truth = torch.from_numpy(field.truth[field.plane(target)])
                     r_in = float(
                         METRICS["pearson"](torch.from_numpy(image.astype(np.float32)), truth)
@@ -351,6 +358,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="bead field in pixels")
     parser.add_argument("--tilt-size", type=int, default=2048)
     parser.add_argument("--peak-photons", type=float, default=2000.0)
+    parser.add_argument("--ensemble", action="store_true", help="average over eight turns")
     parser.add_argument("--only", choices=["beads", "axial", "tilt", "nuclei"], action="append")
     parser.add_argument("--output", type=Path, help="Markdown file; a .json goes beside it")
     arguments = parser.parse_args()

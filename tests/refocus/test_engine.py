@@ -378,3 +378,23 @@ def test_progress_counts_planes_of_tiles(random_model, random_image, force_tiles
     )
     assert calls[-1][0] == calls[-1][1]
     assert [done for done, _ in calls] == sorted({done for done, _ in calls})
+
+
+@pytest.mark.parametrize("where", [{"z_um": [-4.0, 7.0]}, {"surface": tilt(3, axis_deg=20)}])
+def test_an_ensemble_in_tiles_equals_the_whole(
+    random_model, random_image, force_tiles, where
+) -> None:
+    model, image = random_model(), random_image(203, 170)
+    whole = refocus(image, model, ensemble=True, **where)
+    assert whole.attrs["provenance"]["ensemble"] is True
+    assert share_of_range(refocus(image, model, **where), whole) > TOLERANCE
+    force_tiles(120)
+    assert share_of_range(refocus(image, model, ensemble=True, **where), whole) <= TOLERANCE
+
+
+def test_an_ensemble_of_a_model_with_an_orientation_is_refused(random_model, random_image) -> None:
+    model = random_model()
+    training = model.card.training.model_copy(update={"flips_and_rotations": False})
+    model = Model(model.card.model_copy(update={"training": training}), model.network)
+    with pytest.raises(FluoFocusError, match="direction"):
+        refocus(random_image(40, 40), model, z_um=[1.0], ensemble=True)

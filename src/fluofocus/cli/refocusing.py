@@ -78,6 +78,13 @@ def refocus(
     resample: Annotated[
         Resample, typer.Option(help="If the image's pixels differ from the model's.")
     ] = Resample.auto,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble",
+            help="Average over the eight turns of the image: more accurate, 8 times slower.",
+        ),
+    ] = False,
     memory: Annotated[float, typer.Option(min=0.1, help="Memory to use at most, in GiB.")] = 4.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[
@@ -103,6 +110,7 @@ def refocus(
             plane=plane,
             allow_extrapolation=allow_extrapolation,
             resample=resample.value,
+            ensemble=ensemble,
             memory_gb=memory,
             device=device,
             resume=resume,

@@ -82,6 +82,9 @@ def evaluate(
     allow_extrapolation: Annotated[
         bool, typer.Option("--allow-extrapolation", help="Go beyond the trained range.")
     ] = False,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average over the eight turns of the image.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of planes.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -104,6 +107,7 @@ def evaluate(
             inputs_per_stack=inputs,
             seed=seed,
             allow_extrapolation=allow_extrapolation,
+            ensemble=ensemble,
             device=device,
             progress=update,
         )

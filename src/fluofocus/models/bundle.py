@@ -57,6 +57,8 @@ class TrainingRange(BaseModel):
     peak_photons: Range | None = None
     pixel_size_um: Annotated[float, Field(gt=0)]
     phantoms: tuple[str, ...] = ()
+    flips_and_rotations: bool = True
+    """Whether images had no orientation, being turned and mirrored at random."""
 
     @model_validator(mode="after")
     def _check_order(self) -> TrainingRange:

@@ -38,6 +38,7 @@ def refocus(
     plane: int | None = None,
     allow_extrapolation: bool = False,
     resample: Resample = "auto",
+    ensemble: bool = False,
     memory_gb: float = 4.0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -65,6 +66,9 @@ def refocus(
     resample
         What to do if the image's pixels and the model's differ by more than 2 %:
         ``"auto"`` resamples the image and its results, ``"refuse"`` raises.
+    ensemble
+        Whether to average what the network makes of the image's eight turns and mirror
+        images: more accurate, eight times slower.
     memory_gb
         Budget in GiB for the whole process, the result included.
     device
@@ -89,6 +93,7 @@ def refocus(
         plane=plane,
         allow_extrapolation=allow_extrapolation,
         resample=resample,
+        ensemble=ensemble,
         memory_gb=memory_gb,
         device=device,
     )
@@ -118,6 +123,7 @@ def refocus_to_file(
     plane: int | None = None,
     allow_extrapolation: bool = False,
     resample: Resample = "auto",
+    ensemble: bool = False,
     memory_gb: float = 4.0,
     device: str = "auto",
     resume: bool = True,
@@ -148,6 +154,7 @@ def refocus_to_file(
         plane=plane,
         allow_extrapolation=allow_extrapolation,
         resample=resample,
+        ensemble=ensemble,
         memory_gb=memory_gb,
         device=device,
     )

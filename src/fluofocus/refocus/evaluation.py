@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ def evaluate(
     inputs_per_stack: int = 5,
     seed: int = 0,
     allow_extrapolation: bool = False,
+    ensemble: bool = False,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -61,6 +63,8 @@ def evaluate(
         Of the draw of input planes.
     allow_extrapolation : bool
         Whether distances outside the model's training range are let through.
+    ensemble : bool
+        As in `refocus`.
     device : str
         As in `refocus`.
     progress : callable, optional
@@ -81,7 +85,8 @@ def evaluate(
     for done, (stack, truth) in enumerate(with_truth, start=1):
         planes = _drawn_planes(stack.sizes.get("Z", 1), inputs_per_stack, rng)
         try:
-            _score_stack(model, stack, truth, planes, distances, pairs, device)
+            refocused = partial(_refocused, model, ensemble=ensemble, device=device)
+            _score_stack(refocused, stack, truth, planes, distances, pairs)
         except FluoFocusError as error:
             raise FluoFocusError(f"{stack.name or f'stack {done}'}: {error}") from error
         if progress is not None:
@@ -117,13 +122,12 @@ def _checked_distances(
 
 
 def _score_stack(
-    model: Model,
+    refocused: Callable[..., dict[int, FloatArray]],
     stack: xr.DataArray,
     truth: xr.DataArray,
     planes: list[int],
     distances: list[float],
     pairs: list[PairScores],
-    device: str,
 ) -> None:
     """Refocus these planes of a stack and add to the pairs of each distance."""
     z_um = _plane_positions(stack)
@@ -134,7 +138,7 @@ def _score_stack(
         )
     for plane in planes:
         targets = _target_planes(z_um, plane, distances)
-        outputs = _refocused(model, stack, plane, z_um, targets, device)
+        outputs = refocused(stack, plane, z_um, targets)
         for index, target in targets.items():
             pairs[index].add(outputs[target], _counts(stack, plane), _counts(truth, target))
 
@@ -174,6 +178,8 @@ def _refocused(
     plane: int,
     z_um: Positions,
     targets: dict[int, int],
+    *,
+    ensemble: bool,
     device: str,
 ) -> dict[int, FloatArray]:
     """Refocus one plane to others; returns counts (Y, X) by plane number."""
@@ -186,6 +192,7 @@ def _refocused(
         plane=plane,
         z_um=[float(z_um[target] - z_um[plane]) for target in planes],
         allow_extrapolation=True,  # a plane may be half a step beyond the distance checked
+        ensemble=ensemble,
         device=device,
     )
     return {target: virtual.values[index] for index, target in enumerate(planes)}

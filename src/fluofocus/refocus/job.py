@@ -19,6 +19,7 @@ from torch import Tensor
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import VoxelSize
 from fluofocus.models.bundle import Model, load_model
+from fluofocus.models.ensemble import TurnEnsemble
 from fluofocus.prepare.normalise import Normalisation, normalisation_from_image
 from fluofocus.refocus.grid import Grid, Resample, fit_grid
 from fluofocus.refocus.memory import FLOAT_BYTES, Network, Plan, make_plan, measure_footprint
@@ -43,6 +44,7 @@ class Options:
     plane: int | None = None
     allow_extrapolation: bool = False
     resample: Resample = "auto"
+    ensemble: bool = False
     memory_gb: float = 4.0
     device: str = "auto"
 
@@ -139,6 +141,9 @@ def prepare_job(
     bundle = model if isinstance(model, Model) else load_model(model)
     # a copy, because the caller's network may be in training
     module = copy.deepcopy(bundle.network).cpu().float().eval()
+    if options.ensemble:
+        _require_no_orientation(bundle)
+        module = TurnEnsemble(module).eval()
     module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network = cast(Network, module)
     grid = fit_grid(
@@ -149,6 +154,8 @@ def prepare_job(
         resample=options.resample,
     )
     provenance = _provenance(images, bundle, targets, options)
+    if options.ensemble:
+        provenance["ensemble"] = True
     if grid.is_resampled:
         provenance["resampled_to_um"] = bundle.card.training.pixel_size_um
     result_bytes = FLOAT_BYTES * math.prod(images.shape) * targets.count
@@ -167,6 +174,14 @@ def prepare_job(
     return Job(
         images, pixel_size_um, targets, grid, network, device, plan, normalisations, provenance
     )
+
+
+def _require_no_orientation(bundle: Model) -> None:
+    if not bundle.card.training.flips_and_rotations:
+        raise FluoFocusError(
+            f"Model {bundle.card.name} was trained for aberrations with a direction, so turned "
+            "images mean nothing to it: leave out --ensemble (ensemble=)."
+        )
 
 
 def choose_device(name: str) -> torch.device:

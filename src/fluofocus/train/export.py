@@ -44,6 +44,7 @@ def write_model(
             phantoms=tuple(dict.fromkeys(draw.phantom for draw in simulation.phantoms))
             if simulation
             else (),
+            flips_and_rotations=config.data.flips_and_rotations,
         ),
         description=config.description,
         data=describe_data(config),
