@@ -18,6 +18,7 @@ import yaml
 
 from fluofocus.models.bundle import SHIPPED, Model, ModelCard, load_model, save_model
 from fluofocus.train.config import load_train_config
+from fluofocus.train.export import describe_data
 
 TABLES = {"air20x-beads": ("beads", "axial", "tilt"), "air20x-nuclei": ("nuclei",)}
 """Which tables of the main job say how good a model is."""
@@ -46,11 +47,17 @@ def with_history(card: ModelCard, scores: dict[str, float]) -> ModelCard:
     """Add held-out scores, and seed and steps of the trainings it started from."""
     seeds, steps = list(card.seeds), card.steps
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
+    data = describe_data(config)
     while config.start_from is not None:
         config, _ = load_train_config(Path("configs") / f"{Path(config.start_from).parts[1]}.yaml")
         seeds.insert(0, config.seed)
         steps += config.training.steps
-    update = {"seeds": tuple(seeds), "steps": steps, "scores": card.scores | scores}
+    update = {
+        "seeds": tuple(seeds),
+        "steps": steps,
+        "data": data,
+        "scores": card.scores | scores,
+    }
     return card.model_copy(update=update)
 
 
