@@ -1,8 +1,8 @@
 # make test  lint, types, import layers, tests, in an environment of its own
 # make demo  the main job on a simulated acquisition, results in demo-output/
 #
-# PYTHON names the interpreter (3.11 or later); PIP_FLAGS is passed on to pip, such as
-# PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" for a PyTorch without CUDA.
+# PYTHON names the interpreter (3.11 or later); PIP_FLAGS is passed on to pip, such as an
+# --extra-index-url with PyTorch's builds without CUDA.
 
 PYTHON ?= python3
 PIP_FLAGS ?=

@@ -29,7 +29,7 @@ _PANEL_INCHES = 1.6
 
 
 def steps_done(trainer: Trainer) -> int:
-    """Return how many batches a training has been through, over all its sessions."""
+    """Return how many batches a training has been through, each start included."""
     return int(trainer.fit_loop.total_batch_idx) + 1
 
 
