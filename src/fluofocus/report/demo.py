@@ -69,9 +69,9 @@ def run_demo(output_dir: str | Path, progress: Progress = lambda step: None) -> 
     page.paragraph(
         "Everything here is simulated from seed "
         f"{SEED}: a {preset(MICROSCOPE).name} and specimens that no training has seen. "
-        f"Each result was computed from one recorded image by the models {NUCLEI_MODEL} and "
-        f"{BEADS_MODEL}, averaged over its eight turns (--ensemble); the truth was only used to "
-        "compare."
+        f"Each result was computed from one recorded image: nuclei by {NUCLEI_MODEL}, averaged "
+        f"over the image's eight turns (--ensemble), beads by {BEADS_MODEL}. The truth was only "
+        "used to compare."
     )
     page.table(header, rows, "Measured in this run")
     page.heading("A virtual stack from one image")
@@ -184,7 +184,6 @@ def _beads(output: Path, progress: Progress) -> _Part:
         read_stack(output / "beads-image.ome.tif"),
         BEADS_MODEL,
         surface=f"tilt:{TILT_DEG}deg",
-        ensemble=True,
         output=output / "beads-corrected.ome.tif",
     )
     corrected = np.squeeze(np.asarray(read_stack(output / "beads-corrected.ome.tif")))
