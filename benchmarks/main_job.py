@@ -37,6 +37,13 @@ SEED = 9_000_000
 BACKGROUND_PHOTONS = 10.0
 TOLERANCE_UM = 0.65
 EDGE_PX = 16
+COLUMNS = """\
+`distance_um` is how far away the one image was recorded, on either side; `found` the share of the
+true beads with a detected one within 0.65 µm; `spurious_per_bead` detections without a true bead;
+`fwhm_um` the median width of the refocused beads, `true_fwhm_um` that of the same beads in the
+noise-free plane in focus, `input_fwhm_um` in the recorded image; `pearson_in` and `pearson_out` the
+correlation with the true plane before and after, `gap_closed` the share of the way to 1.
+"""
 Row = dict[str, Any]
 
 _BEYOND: dict[str, Any] = {
@@ -389,8 +396,8 @@ def write_results(arguments: argparse.Namespace, text: str, results: dict[str, l
         "# The main job on held-out fields\n\n"
         f"Written by `{command}`.\n"
         f"{arguments.fields} microscopes drawn for each table, {arguments.peak_photons:g} photons "
-        f"at the peak over {BACKGROUND_PHOTONS:g}, seeds from {SEED}, which no training uses. "
-        "What the columns mean is said in the script.\n"
+        f"at the peak over {BACKGROUND_PHOTONS:g}, seeds from {SEED}, which no training uses.\n\n"
+        f"{COLUMNS}"
     )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(introduction + text + "\n", encoding="utf-8")
