@@ -38,6 +38,9 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="How many devices train together.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's strategy, such as ddp.")] = "auto",
     accelerator: Annotated[Accelerator, typer.Option(help="What to train on.")] = Accelerator.auto,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes that make pairs, per device; more feed a GPU.")
+    ] = 1,
 ) -> None:
     """Train a model on simulated pairs and write its model file."""
     from fluofocus.train.config import load_train_config
@@ -52,6 +55,7 @@ def train(
         devices=devices,
         strategy=strategy,
         accelerator=accelerator.value,
+        workers=workers,
     )
     say(f"Wrote {path}.")
 
