@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from fluofocus.models import build_network
-from fluofocus.models.ensemble import TURNS, TurnEnsemble
+from fluofocus.models.ensemble import TurnEnsemble
+from fluofocus.prepare.turns import TURNS
 
 SMALL = {"encoder_channels": [8, 8], "decoder_channels": [8, 8], "residual_blocks": 1}
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fluofocus.data.stream import PairStream, turned
+from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
 from fluofocus.io.stack import voxel_size_um
@@ -20,6 +20,7 @@ from fluofocus.prepare.normalise import (
     normalisation_from_image,
     normalisation_from_stack,
 )
+from fluofocus.prepare.turns import turned
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -114,7 +115,8 @@ class MeasuredSource:
             "target": normalisation.apply(crop[targets]),
         }
         if config.flips_and_rotations:
-            pair = turned(pair, choice.randrange(4), choice.random() < 0.5)
+            turn = choice.randrange(4), choice.random() < 0.5
+            pair = {key: turned(images, *turn) for key, images in pair.items()}
         distances = torch.tensor([(target - index) * scan.z_step_um for target in targets])
         return pair | {"dpm_um": distances.float()}
 

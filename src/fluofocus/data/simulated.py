@@ -12,10 +12,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fluofocus.data.stream import PairStream, turned
+from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope
 from fluofocus.prepare.normalise import normalisation_from_image
+from fluofocus.prepare.turns import turned
 from fluofocus.simulate.camera import expected_counts, record
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw, Range, log_uniform, uniform
 from fluofocus.simulate.image_formation import ImageFormation
@@ -175,7 +176,8 @@ class SimulatedSource:
             "target": normalisation.apply(expected_counts(photons[1:], camera)),
         }
         if config.flips_and_rotations:
-            pair = turned(pair, choice.randrange(4), choice.random() < 0.5)
+            turn = choice.randrange(4), choice.random() < 0.5
+            pair = {key: turned(images, *turn) for key, images in pair.items()}
         return pair | {"dpm_um": distance[targets]}
 
 

@@ -67,11 +67,3 @@ class PairStream(IterableDataset[dict[str, Tensor]], ABC):
             first = batch * self.batch_size
             pairs = [source.pair(first + index) for index in range(self.batch_size)]
             yield {key: torch.stack([pair[key] for pair in pairs]) for key in pairs[0]}
-
-
-def turned(images: dict[str, Tensor], quarter_turns: int, mirrored: bool) -> dict[str, Tensor]:
-    """Turn all images of a pair by the same multiple of 90 degrees, mirrored or not."""
-    result = {key: value.rot90(quarter_turns, (-2, -1)) for key, value in images.items()}
-    if mirrored:
-        result = {key: value.flip(-1) for key, value in result.items()}
-    return {key: value.contiguous() for key, value in result.items()}

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -36,6 +35,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from fluofocus.errors import FluoFocusError
 from fluofocus.models import MODELS, build_network
 from fluofocus.optics.microscope import Microscope
+from fluofocus.whole_files import write_whole
 
 FORMAT_VERSION: Final = 1
 SUFFIX = ".safetensors"
@@ -171,7 +171,7 @@ def save_model(model: Model, path: str | Path) -> ModelCard:
     card = model.card.model_copy(update={"weights_sha256": _weights_digest(weights)})
     text = card.model_dump_json()
     content = save(weights, metadata={CARD_KEY: text, DIGEST_KEY: _text_digest(text)})
-    _write_atomically(path, content)
+    write_whole(path, content)
     return card
 
 
@@ -279,20 +279,3 @@ def _weights_digest(weights: dict[str, Tensor]) -> str:
 
 def _text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise FluoFocusError(
-            f"Cannot write {path} ({error.strerror or error}): choose another place, or free some "
-            "space."
-        ) from error

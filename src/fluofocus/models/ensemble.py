@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fluofocus.models.blocks import Dpm, as_dpm
-
-TURNS = tuple((quarter_turns, mirrored) for quarter_turns in range(4) for mirrored in (False, True))
-"""The eight ways to lay an image on a square grid."""
+from fluofocus.prepare.turns import TURNS, turned, turned_back
 
 
 class TurnEnsemble(nn.Module):
@@ -38,7 +35,7 @@ class TurnEnsemble(nn.Module):
     def encode(self, image: Tensor) -> tuple[Tensor, ...]:
         """Return the features of all turns of ``(B, 1, H, W)`` images, one turn after another."""
         return tuple(
-            feature for turn in TURNS for feature in self.network.encode(_turned(image, *turn))
+            feature for turn in TURNS for feature in self.network.encode(turned(image, *turn))
         )
 
     def decode(self, features: tuple[Tensor, ...], dpm_um: Tensor) -> Tensor:
@@ -46,9 +43,9 @@ class TurnEnsemble(nn.Module):
         each = len(features) // len(TURNS)
         total: Tensor | None = None
         for index, turn in enumerate(TURNS):
-            dpm = dpm_um if dpm_um.ndim == 2 else _turned(dpm_um, *turn)
+            dpm = dpm_um if dpm_um.ndim == 2 else turned(dpm_um, *turn)
             answer = self.network.decode(features[index * each : (index + 1) * each], dpm)
-            answer = _turned_back(answer, *turn)
+            answer = turned_back(answer, *turn)
             total = answer if total is None else total + answer
         assert total is not None  # there are eight turns
         return total / len(TURNS)
@@ -56,13 +53,3 @@ class TurnEnsemble(nn.Module):
     def forward(self, image: Tensor, dpm_um: Dpm) -> Tensor:
         """Refocus ``(B, 1, H, W)`` images by a DPM in µm (see `as_dpm`)."""
         return self.decode(self.encode(image), as_dpm(dpm_um, image))
-
-
-def _turned(image: Tensor, quarter_turns: int, mirrored: bool) -> Tensor:
-    turned = torch.rot90(image, quarter_turns, (-2, -1))
-    return (turned.flip(-1) if mirrored else turned).contiguous()
-
-
-def _turned_back(image: Tensor, quarter_turns: int, mirrored: bool) -> Tensor:
-    image = image.flip(-1) if mirrored else image
-    return torch.rot90(image, -quarter_turns, (-2, -1))

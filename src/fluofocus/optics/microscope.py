@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.units import nm_to_um
+from fluofocus.whole_files import write_whole
 
 SUFFIXES = (".yaml", ".yml")
 """How the name of a description ends."""
@@ -180,18 +180,7 @@ def save_microscope(microscope: Microscope, path: str | Path) -> None:
             f"{path} cannot be written: a microscope description must be named *.yaml."
         )
     content = microscope.model_dump(mode="json", exclude_none=True)
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(
-            yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8"
-        )
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
-        raise FluoFocusError(
-            f"Cannot write {path} ({error.strerror}): choose another place, or free some space."
-        ) from error
+    write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -121,6 +121,10 @@ def aberration_um(
     return path + emission_um * torch.einsum("j,jyx->yx", coefficients, basis)
 
 
+FAINT_ABERRATION_WAVES = 0.03
+"""Aberration, rms, below which noise hides which side of focus is which."""
+
+
 def spherical_rms_waves(microscope: Microscope, cells: int = 64) -> float:
     """Return the primary spherical aberration (Noll 11) of objective and layers together.
 

@@ -12,7 +12,7 @@ from fluofocus.errors import FluoFocusWarning
 from fluofocus.io.stack import known_voxel_size_um
 from fluofocus.models.bundle import Model, ModelCard, read_card
 from fluofocus.optics.microscope import Microscope
-from fluofocus.optics.pupil import spherical_rms_waves
+from fluofocus.optics.pupil import FAINT_ABERRATION_WAVES, spherical_rms_waves
 
 TOLERANCES = {
     "numerical_aperture": 0.05,
@@ -20,9 +20,6 @@ TOLERANCES = {
     "emission_wavelength_nm": 0.1,
 }
 """Fields compared, and the relative difference from which they matter."""
-
-FAINT_SPHERICAL_WAVES = 0.03
-"""Spherical aberration, rms, below which noise hides which side of focus is which."""
 
 
 def warn_of_differences(microscope: Microscope, card: ModelCard) -> None:
@@ -47,9 +44,9 @@ def warn_of_differences(microscope: Microscope, card: ModelCard) -> None:
 
 def _warn_of_lost_sides(waves: float, trained_waves: float, model_name: str) -> None:
     """Warn where spherical aberration does not tell the sides of focus apart as it did."""
-    if abs(trained_waves) < FAINT_SPHERICAL_WAVES:
+    if abs(trained_waves) < FAINT_ABERRATION_WAVES:
         return  # then the model tells them apart by something else, or not at all
-    if abs(waves) < FAINT_SPHERICAL_WAVES:
+    if abs(waves) < FAINT_ABERRATION_WAVES:
         consequence = "too little to tell the two sides of focus apart"
     elif waves * trained_waves < 0:
         consequence = "so the model refocuses in the wrong direction"

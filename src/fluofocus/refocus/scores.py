@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import torch
 from fluofocus.errors import FluoFocusError
 from fluofocus.measure.image import METRICS, gap_closed
 from fluofocus.units import FloatArray
+from fluofocus.whole_files import write_whole
 
 Scores = dict[str, float]
 
@@ -83,20 +84,11 @@ class Evaluation:
             If the file cannot be written.
         """
         rows = self.to_rows()
-        path = Path(path)
-        partial = path.with_name(f"{path.name}.partial")
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
-            partial.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                partial.unlink()
-            raise FluoFocusError(
-                f"Cannot write {path}: {error.strerror}; choose another place."
-            ) from error
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_whole(path, text.getvalue())
 
     def table(self) -> str:
         """Return a plain-text table: each metric as input → output, and the gap closed."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fluofocus.report.drawing import new_figure, save_figure
 from fluofocus.units import AnyArray, FloatArray
 
 SHOWN_UM = (-6.0, -3.0, 3.0, 6.0)
@@ -20,13 +21,8 @@ def plot_virtual_stack(
     path: str | Path,
 ) -> None:
     """Draw the recorded image, planes of the virtual and of the scanned stack, and x–z sections."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
     crop = slice(image.shape[0] // 2 - 128, image.shape[0] // 2 + 128)
-    figure = Figure(figsize=(15, 5.4), layout="constrained")
+    figure = new_figure(15, 5.4)
     axes = figure.subplot_mosaic(
         [
             ["input", *(f"v{z}" for z in SHOWN_UM), "vxz"],
@@ -59,7 +55,7 @@ def plot_virtual_stack(
         )
         axis.set(ylabel="z (µm)", xlabel="x (µm)")
         axis.set_title(f"{name}, x–z at the line", fontsize=10)
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path)
 
 
 def _liveliest_row(stack: FloatArray) -> int:
@@ -72,13 +68,8 @@ def plot_beads(
     image: AnyArray, corrected: FloatArray, pixel_size_um: float, path: str | Path
 ) -> None:
     """Draw beads on a tilted slide before and after, whole and in three close-ups."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
     height, width = image.shape
-    figure = Figure(figsize=(14, 7.2), layout="constrained")
+    figure = new_figure(14, 7.2)
     axes = figure.subplots(2, 4)
     side = 128
     tops = {"top rim": 16, "middle": (height - side) // 2, "bottom rim": height - 16 - side}
@@ -96,7 +87,7 @@ def plot_beads(
             axis.set_title(f"{name}, {place}, {side * pixel_size_um:.0f} µm wide")
             axis.set_xticks([])
             axis.set_yticks([])
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path)
 
 
 def _busiest_left(strip: FloatArray, side: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import numpy as np
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.units import AnyArray
+from fluofocus.whole_files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,16 +39,14 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         If the file cannot be written or its ending names no format.
     """
     formats = figure.canvas.get_supported_filetypes()
-    if Path(path).suffix[1:].lower() not in formats:
+    suffix = Path(path).suffix[1:].lower()
+    if suffix not in formats:
         raise FluoFocusError(
             f"Cannot write figure {path}: end its name in one of {', '.join(sorted(formats))}."
         )
-    try:
-        figure.savefig(path, dpi=DPI)
-    except OSError as error:
-        raise FluoFocusError(
-            f"Cannot write figure {path}: {error.strerror}; choose another place."
-        ) from error
+    content = io.BytesIO()
+    figure.savefig(content, dpi=DPI, format=suffix)
+    write_whole(path, content.getvalue(), "figure ")
 
 
 def display_range(image: AnyArray) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.whole_files import write_whole
 
 MEDIA_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
@@ -87,12 +88,7 @@ class Page:
         FluoFocusError
             If the file cannot be written.
         """
-        try:
-            Path(path).write_text(self.to_html(), encoding="utf-8")
-        except OSError as error:
-            raise FluoFocusError(
-                f"Cannot write page {path}: {error.strerror}; choose another place."
-            ) from error
+        write_whole(path, self.to_html(), "page ")
 
     def _add(self, **block: Any) -> Page:
         self.blocks.append(block)

@@ -9,15 +9,12 @@ from typing import Any
 
 from fluofocus.errors import FluoFocusWarning
 from fluofocus.optics.microscope import Microscope, load_microscope
-from fluofocus.optics.pupil import spherical_rms_waves
+from fluofocus.optics.pupil import FAINT_ABERRATION_WAVES, spherical_rms_waves
 from fluofocus.optics.zernike import noll_to_radial_azimuthal
 from fluofocus.units import nm_to_um
 
 _DEPTHS_OF_FIELD = 10
 _REFERENCE_PIXEL_UM = 0.325
-
-_NOTABLE_WAVES = 0.03
-"""Aberration, rms, from which it shows through noise which side of focus is which."""
 
 
 def default_train_config(microscope: str | Path, name: str | None = None) -> dict[str, Any]:
@@ -43,7 +40,7 @@ def default_train_config(microscope: str | Path, name: str | None = None) -> dic
     reach_um = _reach_um(described)
     spherical = spherical_rms_waves(described)
     is_directional = _is_directional(described)
-    if abs(spherical) < _NOTABLE_WAVES and not is_directional:
+    if abs(spherical) < FAINT_ABERRATION_WAVES and not is_directional:
         warnings.warn(
             f"{described.name} has next to no aberration ({spherical:+.3f} waves rms spherical): "
             "the two sides of focus look alike, so a model can hardly tell them apart; calibrate "
@@ -81,14 +78,14 @@ def _reach_um(microscope: Microscope) -> float:
 def _is_directional(microscope: Microscope) -> bool:
     """Whether astigmatism, coma and the like give images an orientation that must be kept."""
     return any(
-        abs(waves) > _NOTABLE_WAVES and noll_to_radial_azimuthal(noll)[1] != 0 and noll > 4
+        abs(waves) > FAINT_ABERRATION_WAVES and noll_to_radial_azimuthal(noll)[1] != 0 and noll > 4
         for noll, waves in microscope.zernike_rms_waves.items()
     )
 
 
 def _limits(spherical: float) -> list[str]:
     limits = ["Trained on simulated specimens only."]
-    if abs(spherical) >= _NOTABLE_WAVES:
+    if abs(spherical) >= FAINT_ABERRATION_WAVES:
         sign = "positive" if spherical > 0 else "negative"
         limits.append(
             f"For {sign} spherical aberration ({spherical:+.2f} waves rms described): with the "
