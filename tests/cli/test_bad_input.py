@@ -58,6 +58,8 @@ OUTPUTS = [
     ("out.png", "ends in .ome.tif"),
     ("nowhere/out.ome.tif", "folder nowhere does not exist"),
     ("good.ome.tif", "the image itself"),
+    ("out.ome.tif --scheduler tcp://127.0.0.1:9", "name the output .ome.zarr"),
+    ("out.ome.zarr --scheduler nonsense", "No Dask scheduler answers at nonsense"),
 ]
 CALIBRATE = "calibrate --microscope {} -o out.yaml {}"
 BEADS = [

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import distributed
 import numpy as np
 import pytest
 
 from fluofocus.io import read_stack
-from fluofocus.refocus import engine
+from fluofocus.refocus import work
 
 MODEL = "--model toy.safetensors"
 
@@ -55,6 +56,18 @@ def test_zarr_and_tiff_give_the_same_time_lapse(run: Callable, out: Path) -> Non
     np.testing.assert_array_equal(tiff.values, zarr.values)
 
 
+def test_a_cluster_gives_the_same_time_lapse(run: Callable, out: Path) -> None:
+    command = f"refocus time.ome.tif {MODEL} --z -2:2:2 -o out/{{}}.ome.zarr"
+    assert run(command.format("here")).code == 0
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0"
+    ) as workers:
+        there = run(f"{command.format('there')} --scheduler {workers.scheduler_address}")
+    assert (there.code, there.out) == (0, "Wrote out/there.ome.zarr.\n")
+    here, there = (read_stack(out / f"{name}.ome.zarr") for name in ("here", "there"))
+    np.testing.assert_array_equal(here.values, there.values)
+
+
 def test_progress_is_shown_even_beside_a_long_name(run: Callable, out: Path) -> None:
     shutil.copy(out.parent / "good.ome.tif", out / f"{'long' * 25}.ome.tif")
     outcome = run(f"refocus out/{'long' * 25}.ome.tif {MODEL} --z -2:2:1 -o out/a.ome.tif")
@@ -89,7 +102,7 @@ def test_undersampling_is_noted_with_the_number(run: Callable, out: Path) -> Non
 def test_ctrl_c_keeps_what_is_done_for_the_same_command(
     run: Callable, out: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    decode, calls = engine._decode, []
+    decode, calls = work._decode, []
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)
@@ -100,7 +113,7 @@ def test_ctrl_c_keeps_what_is_done_for_the_same_command(
     command = f"refocus time.ome.tif {MODEL} --z -2:2:2 -o out/{{}}.ome.{ending}"
     assert run(command.format("whole")).code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_decode", interrupted)
+        patch.setattr(work, "_decode", interrupted)
         outcome = run(command.format("a"))
     assert outcome.code == 130
     assert "run the same command again" in outcome.err
@@ -109,7 +122,7 @@ def test_ctrl_c_keeps_what_is_done_for_the_same_command(
         f"a.ome.{ending}.partial",
     }
 
-    monkeypatch.setattr(engine, "_decode", lambda *given: calls.append(given) or decode(*given))
+    monkeypatch.setattr(work, "_decode", lambda *given: calls.append(given) or decode(*given))
     calls.clear()
     assert run(command.format("a")).code == 0
     assert len(calls) == 1  # the other frame was kept

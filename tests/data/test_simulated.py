@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader
 
 from fluofocus.data.simulated import SimulatedPairs, SimulatedSource, SimulationConfig
 from fluofocus.errors import FluoFocusError
+from fluofocus.optics.description import PARAMETERS, turned_parameters
 from fluofocus.optics.microscope import preset
+from fluofocus.prepare.turns import turned
 
 SMALL: dict[str, Any] = {
     "phantoms": [{"phantom": "beads", "parameters": {"count_per_1000_um2": 30}}],
@@ -44,7 +46,8 @@ def test_shapes_and_types() -> None:
     assert {key: tuple(value.shape) for key, value in batch.items()} == {
         "image": (2, 1, 32, 32),
         "target": (2, 2, 32, 32),
-        "dpm_um": (2, 2),
+        "dpm_um": (2, 1, 2),
+        "optics": (2, PARAMETERS),
     }
     assert all(value.dtype == torch.float32 for value in batch.values())
     assert float(batch["dpm_um"].abs().max()) <= 2.0
@@ -82,7 +85,7 @@ def test_a_target_at_no_distance_is_the_input_without_noise() -> None:
     found = 0
     for number in range(40):
         pair = source.pair(number)
-        for distance, target in zip(pair["dpm_um"].tolist(), pair["target"], strict=True):
+        for distance, target in zip(pair["dpm_um"][0].tolist(), pair["target"], strict=True):
             if distance == 0:
                 found += 1
                 correlation = torch.corrcoef(torch.stack([pair["image"].ravel(), target.ravel()]))
@@ -91,7 +94,7 @@ def test_a_target_at_no_distance_is_the_input_without_noise() -> None:
 
 
 def test_turning_turns_input_and_target_alike() -> None:
-    turned, straight = (
+    turning, straight = (
         SimulatedSource(
             preset("olympus-20x-0.75"),
             SimulationConfig.model_validate(SMALL | {"flips_and_rotations": flips}),
@@ -101,22 +104,47 @@ def test_turning_turns_input_and_target_alike() -> None:
     )
     ways = set()
     for number in range(12):
-        one, other = turned.pair(number), straight.pair(number)
+        one, other = turning.pair(number), straight.pair(number)
         matching = [
             way
             for way in itertools.product(range(4), (False, True))
-            if _equal(one, {key: _turned(value, *way) for key, value in other.items()})
+            if _equal(one, _turned(other, *way))
         ]
         assert len(matching) == 1
         ways.update(matching)
     assert len(ways) > 3
 
 
-def _turned(value: torch.Tensor, quarters: int, mirrored: bool) -> torch.Tensor:
-    if value.ndim < 2:
-        return value
-    value = value.rot90(quarters, (-2, -1))
-    return value.flip(-1) if mirrored else value
+def _turned(pair: dict[str, torch.Tensor], *way: Any) -> dict[str, torch.Tensor]:
+    images = {key: turned(pair[key], *way) for key in ("image", "target")}
+    return pair | images | {"optics": turned_parameters(pair["optics"], *way)}
+
+
+def test_several_inputs_are_different_planes_in_reach_of_the_targets() -> None:
+    config = SimulationConfig.model_validate(SMALL | {"planes_per_specimen": 12})
+    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=0)
+    for number in range(10):
+        pair = source.pair(number, 3)
+        assert pair["image"].shape == (3, 32, 32)
+        assert pair["dpm_um"].shape == (3, 2)
+        assert float(pair["dpm_um"].abs().max()) <= 2.0
+        assert not any(torch.equal(a, b) for a, b in itertools.combinations(pair["image"], 2))
+
+
+def test_batches_have_one_or_several_inputs() -> None:
+    config = SimulationConfig.model_validate(SMALL | {"input_planes": 3})
+    pairs = SimulatedPairs(preset("olympus-20x-0.75"), config, batch_size=1, seed=4)
+    counts = [batch["image"].shape[1] for batch in _batches(pairs, 24)]
+    assert set(counts) == {1, 2, 3}
+    assert 10 <= counts.count(1) <= 20
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, 0.5])
+def test_the_share_of_fields_whose_optics_are_told(share: float) -> None:
+    config = SimulationConfig.model_validate(SMALL | {"known_optics_share": share})
+    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=0)
+    told = [float(source.pair(number)["optics"][0]) for number in range(12)]
+    assert set(told) == ({share} if share in (0, 1) else {0.0, 1.0})
 
 
 def test_images_without_signal_are_reported() -> None:

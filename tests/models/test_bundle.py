@@ -95,7 +95,8 @@ def test_every_network_comes_back_the_same(architecture: str, tmp_path: Path) ->
 
 def test_the_loaded_network_can_be_trained_further(saved: Path) -> None:
     network = load_model(saved).network
-    network(torch.rand(1, 1, 32, 32), 3.0).sum().backward()
+    image, error = network.predict(torch.rand(1, 2, 32, 32), torch.rand(1, 2, 1))
+    (image.sum() + error.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
@@ -134,7 +135,7 @@ def test_an_edited_card_is_refused(read: Callable[[Path], object], saved: Path) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2, "aberrations": []}, "has model format 2, this FluoFocus reads 1"),
+        ({"format_version": 3, "aberrations": []}, "has model format 3, this FluoFocus reads to 2"),
         ({"format_version": None}, "has model format None"),
         ({"architecture": "w_net_9"}, "a network 'w_net_9', which this FluoFocus does not know"),
         ({"architecture_config": {"depth": 3}}, "configuration of architecture 'swift' is wrong"),

@@ -8,10 +8,13 @@ import pytest
 import torch
 import xarray as xr
 
+from fluofocus.data.tiling import tiles
 from fluofocus.io import make_stack
 from fluofocus.models import build_network
 from fluofocus.models.bundle import Model, ModelCard, TrainingRange
 from fluofocus.optics.microscope import preset
+from fluofocus.refocus import job
+from fluofocus.refocus.memory import Plan
 
 SMALL_SWIFT = {
     "encoder_channels": [8, 8],
@@ -59,3 +62,23 @@ def random_image(random_counts: Callable[..., np.ndarray]) -> Callable[..., xr.D
         )
 
     return make
+
+
+@pytest.fixture
+def force_tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make every plan use tiles of this size, and batches of two planes."""
+
+    def force(tile_px: int, halo_px: int | None = None) -> None:
+        def plan(network, footprint, grid, *, planes, **_) -> Plan:
+            cut = tiles(
+                *grid.network_yx,
+                tile_px=tile_px,
+                halo_px=network.receptive_field_px if halo_px is None else halo_px,
+                multiple=network.size_multiple,
+            )
+            assert len(cut) > 1
+            return Plan(cut, planes_per_batch=2, planes_per_group=min(3, planes))
+
+        monkeypatch.setattr(job, "make_plan", plan)
+
+    return force

@@ -7,40 +7,19 @@ import pytest
 import torch
 import xarray as xr
 
-from fluofocus.data.tiling import tiles
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io import make_stack, read_stack, write_stack
 from fluofocus.models.bundle import Model, load_model, save_model
+from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.prepare.normalise import normalisation_from_image
-from fluofocus.refocus import from_array, job, refocus, refocus_to_file, tilt
+from fluofocus.refocus import from_array, refocus, refocus_to_file, tilt
 from fluofocus.refocus.job import choose_device
-from fluofocus.refocus.memory import Plan
 
 TOLERANCE = 1e-4
 
 
 def share_of_range(result: xr.DataArray, expected: xr.DataArray) -> float:
     return float(abs(result - expected).max() / (expected.max() - expected.min()))
-
-
-@pytest.fixture
-def force_tiles(monkeypatch):
-    """Make every plan use tiles of this size, and batches of two planes."""
-
-    def force(tile_px: int, halo_px: int | None = None) -> None:
-        def plan(network, footprint, grid, *, planes, **_) -> Plan:
-            cut = tiles(
-                *grid.network_yx,
-                tile_px=tile_px,
-                halo_px=network.receptive_field_px if halo_px is None else halo_px,
-                multiple=network.size_multiple,
-            )
-            assert len(cut) > 1
-            return Plan(cut, planes_per_batch=2, planes_per_group=min(3, planes))
-
-        monkeypatch.setattr(job, "make_plan", plan)
-
-    return force
 
 
 @pytest.mark.parametrize(
@@ -254,7 +233,7 @@ def seen_shapes(model: Model) -> list[tuple[int, int]]:
     return model.network.shapes
 
 
-class Copy(torch.nn.Module):
+class Copy(RefocusingNetwork):
     """Returns the image or, as an image, the DPM; remembers the shapes it was given."""
 
     size_multiple = 4
@@ -268,13 +247,14 @@ class Copy(torch.nn.Module):
         torch.nn.init.ones_(self.pass_on.weight)
         torch.nn.init.zeros_(self.pass_on.bias)
 
-    def encode(self, image):
+    def encode(self, image, optics=None):
         self.shapes.append(tuple(image.shape[-2:]))
         return (self.pass_on(image),)
 
-    def decode(self, features, dpm_um):
-        image = self.pass_on(features[0])
-        return dpm_um if self.returns_dpm else image.expand(-1, dpm_um.shape[1], -1, -1)
+    def decode(self, features, dpm_um, *, with_error=False):
+        image, dpm_um = self.pass_on(features[0]), dpm_um[:, 0]
+        targets = dpm_um.shape[1]
+        return Refocused(dpm_um if self.returns_dpm else image.expand(-1, targets, -1, -1))
 
 
 def test_plane_of_a_stack_must_be_chosen(random_model, random_image) -> None:

@@ -13,6 +13,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import make_stack
 from fluofocus.measure import METRICS
 from fluofocus.models.bundle import Model, ModelCard, TrainingRange
+from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.evaluation import evaluate
 
@@ -21,7 +22,7 @@ PIXEL_UM = 0.325
 PX_PER_UM = 3
 
 
-class Shift(nn.Module):
+class Shift(RefocusingNetwork):
     """Refocuses by moving the image ``px_per_um`` pixels to the right for each µm."""
 
     size_multiple = 8
@@ -34,13 +35,13 @@ class Shift(nn.Module):
         nn.init.ones_(self.copy.weight)
         nn.init.zeros_(self.copy.bias)
 
-    def encode(self, image):
+    def encode(self, image, optics=None):
         return (self.copy(image),)
 
-    def decode(self, features, dpm_um):
+    def decode(self, features, dpm_um, *, with_error=False):
         shifts = [round(float(distance) * self.px_per_um) for distance in dpm_um[0].flatten()]
         image = self.copy(features[0])
-        return torch.cat([torch.roll(image, shift, dims=-1) for shift in shifts], dim=1)
+        return Refocused(torch.cat([torch.roll(image, s, dims=-1) for s in shifts], dim=1))
 
 
 def shift_model(px_per_um: float) -> Model:

@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from fluofocus.optics.description import PARAMETERS
 from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
 from fluofocus.train.config import AdversarialConfig, TrainConfig
 from fluofocus.train.losses import deep_z_generator_loss, discriminator_loss
@@ -75,7 +76,8 @@ def _batch() -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(1)
     return {
         "image": torch.rand((2, 1, 16, 16), generator=generator),
-        "dpm_um": torch.tensor([[1.0, -2.0], [0.5, 3.0]]),
+        "dpm_um": torch.tensor([[[1.0, -2.0]], [[0.5, 3.0]]]),
+        "optics": torch.zeros(2, PARAMETERS),
         "target": torch.rand((2, 2, 16, 16), generator=generator),
     }
 

@@ -1,6 +1,7 @@
 """Every field of a training configuration changes something; a new one needs a case here."""
 
 import csv
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from fluofocus.data.simulated import SimulatedSource, SimulationConfig
+from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
 from fluofocus.io import make_stack, write_stack
 from fluofocus.models.bundle import read_card
 from fluofocus.models.discriminators import DeepZDiscriminator
@@ -55,8 +56,10 @@ SIMULATION = {
     "microscopes_in_memory": 3,
     "specimens_per_microscope": 1,
     "flips_and_rotations": False,
+    "input_planes": 3,
+    "known_optics_share": 0.0,
 }
-LOSS = {"l1": 0.1, "rms": 5.0, "spectral": 3.0}
+LOSS = {"l1": 0.1, "rms": 5.0, "spectral": 3.0, "error": 5.0}
 REGRESSION = {
     "steps": 5,
     "batch_size": 3,
@@ -125,8 +128,8 @@ def test_every_field_has_a_case(kind: type[BaseModel]) -> None:
 def _pairs(simulation: dict[str, Any]) -> list[torch.Tensor]:
     """Draw the first pairs of a configuration."""
     config = SimulationConfig.model_validate(simulation)
-    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=1)
-    return [value for number in range(3) for value in source.pair(number).values()]
+    stream = SimulatedPairs(preset("olympus-20x-0.75"), config, batch_size=1, seed=3)
+    return [value for batch in itertools.islice(stream, 4) for value in batch.values()]
 
 
 SIMULATED: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fluofocus.train.config import RegressionConfig, TrainConfig
-from fluofocus.train.losses import LossConfig, refocusing_loss
+from fluofocus.train.losses import LossConfig, error_loss, refocusing_loss
 from fluofocus.train.regression import RegressionTraining
 
 
@@ -15,12 +15,22 @@ def _images(seed: int) -> torch.Tensor:
     return torch.rand((2, 3, 16, 16), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("term", LossConfig.model_fields)
+@pytest.mark.parametrize("term", ["l1", "rms", "spectral"])
 def test_loss_terms_are_zero_for_the_target_only(term: str) -> None:
     config = LossConfig.model_validate({"l1": 0, "rms": 0, "spectral": 0} | {term: 1})
     target = _images(0)
     assert float(refocusing_loss(target, target, config)) == pytest.approx(0, abs=2e-3)
     assert float(refocusing_loss(target + 0.1, target, config)) > 0.01
+
+
+def test_the_error_loss_is_least_for_the_mean_absolute_error() -> None:
+    target, output = _images(0), _images(1).requires_grad_()
+    true_error = float((output.detach() - target).abs().mean())
+    errors = torch.linspace(0.2, 3, 29) * true_error
+    losses = [float(error_loss(e.expand_as(target), output.detach(), target)) for e in errors]
+    assert float(errors[torch.tensor(losses).argmin()]) == pytest.approx(true_error, rel=0.06)
+    error_loss(errors[0].clone().requires_grad_().expand_as(output), output, target).backward()
+    assert output.grad is None  # it teaches the error output only
 
 
 @pytest.mark.parametrize("term", ["l1", "rms"])
@@ -65,7 +75,7 @@ def test_scores_leave_out_pairs_that_are_close() -> None:
     batch = {
         "image": _images(1)[:, :1],
         "target": target,
-        "dpm_um": torch.tensor([[0.5, 2.0, -1.0], [-3.0, 0.0, 1.5]]),
+        "dpm_um": torch.tensor([[[0.5, 2.0, -1.0]], [[-3.0, 0.0, 1.5]]]),
     }
     scores = training.scores(target, batch)
     close = torch.tensor([[True, False, True], [False, True, False]])

@@ -27,10 +27,15 @@ make, finish, seen = run.make_training, run._finish, []
 
 def watched(config, **options):
     training = make(config, **options)
-    training.network.register_forward_pre_hook(
-        lambda module, inputs: seen.append(inputs[0].clone()) if module.training else None
-    )
-    training.network.train()
+    network, encode = training.network, training.network.encode
+
+    def watched_encode(images, optics=None):
+        if network.training:
+            seen.append(images.clone())
+        return encode(images, optics)
+
+    network.encode = watched_encode
+    network.train()
     return training
 
 def record(trainer, training, data, directory):

@@ -54,7 +54,12 @@ def refocus(
         ),
     ] = None,
     plane: Annotated[
-        int | None, typer.Option(min=0, help="Which plane of a stack to refocus, from 0.")
+        list[int] | None,
+        typer.Option(
+            min=0,
+            help="Which plane of a stack to refocus, from 0. Give it again for more planes, if "
+            "the model takes several; distances are from the first.",
+        ),
     ] = None,
     pixel_size: Annotated[
         float | None, typer.Option(help="Pixel size in µm, in place of the file's.")
@@ -66,9 +71,16 @@ def refocus(
         str | None,
         typer.Option(
             help="What took the image, YAML file or preset: gives the pixel size where the file "
-            "states none, and is compared with the model's microscope."
+            "states none, is compared with the model's microscope and, if calibrated, tells the "
+            "model how it blurs."
         ),
     ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option(
+            "--uncertainty", help="Add the expected absolute error of every pixel as a channel."
+        ),
+    ] = False,
     allow_extrapolation: Annotated[
         bool,
         typer.Option(
@@ -90,15 +102,24 @@ def refocus(
     resume: Annotated[
         bool, typer.Option("--resume/--no-resume", help="Go on with an interrupted run.")
     ] = True,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Dask scheduler, like tcp://host:8786: its workers refocus, into an .ome.zarr."
+        ),
+    ] = None,
 ) -> None:
     """Refocus an image, or each frame of a time-lapse, onto planes or a surface."""
     from fluofocus.io import read_stack
     from fluofocus.refocus import parse_z_range, refocus_to_file
-    from fluofocus.refocus.microscope_check import check_microscope
+    from fluofocus.refocus.microscope_check import advice, check_microscope
 
     stack = read_stack(image, pixel_size_um=pixel_size, z_step_um=z_step)
-    if microscope is not None:
-        pixel_size = check_microscope(stack, model, named_microscope(microscope))
+    described = None if microscope is None else named_microscope(microscope)
+    if described is not None:
+        pixel_size = check_microscope(stack, model, described)
+    if (hint := advice(model, described)) is not None:
+        note(hint)
     with progress(f"Refocusing {image.name}") as update:
         refocus_to_file(
             stack,
@@ -108,12 +129,15 @@ def refocus(
             surface=surface,
             pixel_size_um=pixel_size,
             plane=plane,
+            microscope=described,
+            uncertainty=uncertainty,
             allow_extrapolation=allow_extrapolation,
             resample=resample.value,
             ensemble=ensemble,
             memory_gb=memory,
             device=device,
             resume=resume,
+            scheduler=scheduler,
             progress=update,
         )
     say(f"Wrote {output}.")

@@ -9,7 +9,14 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import aligned, progress, require_folder, say, verb
+from fluofocus.cli.console import (
+    aligned,
+    named_microscope,
+    progress,
+    require_folder,
+    say,
+    verb,
+)
 from fluofocus.errors import FluoFocusError
 
 verbs = typer.Typer()
@@ -89,6 +96,9 @@ def evaluate(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over the eight turns of the image.")
     ] = False,
+    microscope: Annotated[
+        str | None, typer.Option(help="What took the stacks; a calibrated one is told the model.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of planes.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
@@ -98,7 +108,7 @@ def evaluate(
     from fluofocus.models.bundle import load_model
     from fluofocus.refocus.evaluation import evaluate as evaluate_model
     from fluofocus.refocus.parsing import parse_z_range
-    from fluofocus.report.figures import plot_evaluation
+    from fluofocus.report.figures import plot_coverage, plot_evaluation
 
     require_folder(output)
     opened = functools.partial(read_stack, pixel_size_um=pixel_size, z_step_um=z_step)
@@ -111,6 +121,7 @@ def evaluate(
             inputs_per_stack=inputs,
             seed=seed,
             allow_extrapolation=allow_extrapolation,
+            microscope=None if microscope is None else named_microscope(microscope),
             ensemble=ensemble,
             device=device,
             progress=update,
@@ -120,6 +131,10 @@ def evaluate(
     plot_evaluation(scores, output / "scores.png")
     say(scores.table())
     say(f"Wrote {output / 'scores.csv'} and {output / 'scores.png'}.")
+    if scores.coverage is not None:
+        plot_coverage(scores.coverage, output / "coverage.png")
+        say(f"\n{scores.coverage.table()}")
+        say(f"Wrote {output / 'coverage.png'}.")
 
 
 @verb(verbs)

@@ -15,8 +15,10 @@ from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
 from fluofocus.io.stack import voxel_size_um
+from fluofocus.optics.description import PARAMETERS
 from fluofocus.prepare.normalise import (
     Normalisation,
+    common_normalisation,
     normalisation_from_image,
     normalisation_from_stack,
 )
@@ -35,6 +37,7 @@ class MeasuredConfig(BaseModel):
 
     ``stacks`` are files of planes (ZYX) whose pixels are the microscope's, relative to the
     working folder; ``pixel_size_um`` and ``z_step_um`` say what the files do not.
+    A field has up to ``input_planes`` inputs.
     A share ``validation_share`` of each field, its last rows, is kept for validation.
     ``normalisation`` by ``image`` is by each input plane itself, as in inference; by
     ``stack`` it is one for all planes, as Deep-Z was trained.
@@ -48,6 +51,7 @@ class MeasuredConfig(BaseModel):
     defocus_um: Positive = 10.0
     crop_px: Annotated[int, Field(ge=16)] = 128
     targets_per_image: Annotated[int, Field(ge=1)] = 4
+    input_planes: Annotated[int, Field(ge=1)] = 1
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     normalisation: Literal["image", "stack"] = "image"
     flips_and_rotations: bool = True
@@ -59,7 +63,7 @@ class MeasuredPairs(PairStream):
     def __init__(
         self, config: MeasuredConfig, pixel_size_um: float, *, held_out: bool, **position: int
     ) -> None:
-        super().__init__(**position)
+        super().__init__(most_inputs=config.input_planes, **position)
         self.config = config
         self.pixel_size_um = pixel_size_um
         self.held_out = held_out
@@ -95,8 +99,8 @@ class MeasuredSource:
         self.seed = seed
         self._scans = [_read(path, config, pixel_size_um, held_out) for path in config.stacks]
 
-    def pair(self, number: int) -> dict[str, Tensor]:
-        """Return one input with its targets: ``image``, ``dpm_um`` and ``target``."""
+    def pair(self, number: int, inputs: int = 1) -> dict[str, Tensor]:
+        """Return one field with its targets (see `PairStream`)."""
         config = self.config
         choice = random.Random(
             int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
@@ -105,20 +109,22 @@ class MeasuredSource:
         planes, height, width = scan.counts.shape
         row, column = (choice.randint(0, size - config.crop_px) for size in (height, width))
         crop = scan.counts[:, row : row + config.crop_px, column : column + config.crop_px]
-        index = choice.randrange(planes)
+        first = choice.randrange(planes)
         reach = int(config.defocus_um / scan.z_step_um + 1e-6)
-        near = range(max(0, index - reach), min(planes, index + reach + 1))
+        near = range(max(0, first - reach), min(planes, first + reach + 1))
+        chosen = [first, *(choice.choice(near) for _ in range(inputs - 1))]
+        near = range(max(0, max(chosen) - reach), min(planes, min(chosen) + reach + 1))
         targets = [choice.choice(near) for _ in range(config.targets_per_image)]
-        normalisation = scan.normalisations[index]
+        normalisation = common_normalisation([scan.normalisations[plane] for plane in chosen])
         pair = {
-            "image": normalisation.apply(crop[index])[None],
+            "image": normalisation.apply(crop[chosen]),
             "target": normalisation.apply(crop[targets]),
         }
         if config.flips_and_rotations:
             turn = choice.randrange(4), choice.random() < 0.5
             pair = {key: turned(images, *turn) for key, images in pair.items()}
-        distances = torch.tensor([(target - index) * scan.z_step_um for target in targets])
-        return pair | {"dpm_um": distances.float()}
+        distances = torch.tensor(targets) - torch.tensor(chosen)[:, None]
+        return pair | {"dpm_um": distances * scan.z_step_um, "optics": torch.zeros(PARAMETERS)}
 
 
 def _read(path: str, config: MeasuredConfig, pixel_size_um: float, held_out: bool) -> _Scan:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
+from fluofocus.optics.description import blur_parameters, turned_parameters
 from fluofocus.optics.microscope import Microscope
-from fluofocus.prepare.normalise import normalisation_from_image
+from fluofocus.prepare.normalise import common_normalisation, normalisation_from_image
 from fluofocus.prepare.turns import turned
 from fluofocus.simulate.camera import expected_counts, record
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw, Range, log_uniform, uniform
@@ -35,7 +36,9 @@ class SimulationConfig(BaseModel):
     ``images_per_specimen`` inputs on average; ``specimens_in_memory`` are mixed at a
     time. Likewise a microscope serves ``specimens_per_microscope`` specimens and
     ``microscopes_in_memory`` are mixed. With ``flips_and_rotations`` each pair is turned
-    by a random multiple of 90 degrees and mirrored or not.
+    by a random multiple of 90 degrees and mirrored or not. A field has up to
+    ``input_planes`` inputs. The network is told the optics of a share
+    ``known_optics_share`` of the fields, if it takes them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +52,8 @@ class SimulationConfig(BaseModel):
     z_step_um: Range = (0.4, 0.6)
     crop_px: Annotated[int, Field(ge=16)] = 128
     targets_per_image: Count = 4
+    input_planes: Count = 1
+    known_optics_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     planes_per_specimen: Annotated[int, Field(ge=2)] = 14
     sharp_share: Annotated[float, Field(ge=0, le=1)] = 0.6
     images_per_specimen: Count = 8
@@ -62,7 +67,7 @@ class SimulatedPairs(PairStream):
     """Noisy inputs and clean targets, simulated when they are drawn (see `PairStream`)."""
 
     def __init__(self, microscope: Microscope, config: SimulationConfig, **position: int) -> None:
-        super().__init__(**position)
+        super().__init__(most_inputs=config.input_planes, **position)
         self.microscope = microscope
         self.config = config
 
@@ -73,9 +78,9 @@ class SimulatedPairs(PairStream):
 
 @dataclass(frozen=True)
 class _Optics:
-    microscope: Microscope
     grid: SpecimenGrid
     images: ImageFormation
+    parameters: Tensor
 
 
 @dataclass(frozen=True)
@@ -83,12 +88,13 @@ class _ImagedSpecimen:
     """Images of one specimen, ``(planes, y, x)``, the brightest pixel one.
 
     The first ``inputs`` of its planes are spread over the depth, the others focus on
-    its emitters.
+    its emitters. ``parameters`` are those of its microscope.
     """
 
     photons: Tensor
     planes_um: Tensor
     inputs: int
+    parameters: Tensor
 
 
 class SimulatedSource:
@@ -110,14 +116,14 @@ class SimulatedSource:
         seed = int(np.random.SeedSequence([self.seed, kind, number]).generate_state(1)[0])
         return random.Random(seed), torch.Generator().manual_seed(seed)
 
-    def pair(self, number: int) -> dict[str, Tensor]:
-        """Return one input with its targets: ``image``, ``dpm_um`` and ``target``."""
+    def pair(self, number: int, inputs: int = 1) -> dict[str, Tensor]:
+        """Return one field with its targets (see `PairStream`)."""
         choice, generator = self._choice(0, number)
         first = number // self.config.images_per_specimen
         for _ in range(20):
             specimen = self._specimen(first + choice.randrange(self.config.specimens_in_memory))
             try:
-                return self._expose(specimen, choice, generator)
+                return self._expose(specimen, inputs, choice, generator)
             except FluoFocusError:  # an exposure without any signal: take another
                 continue
         raise FluoFocusError("The simulated images are all empty: raise peak_photons.")
@@ -133,7 +139,11 @@ class SimulatedSource:
         grid = SpecimenGrid(
             (config.crop_px, config.crop_px), self.microscope.pixel_size_um, tuple(depths.tolist())
         )
-        return _Optics(microscope, grid, ImageFormation(microscope, grid, planes))
+        return _Optics(
+            grid,
+            ImageFormation(microscope, grid, planes),
+            blur_parameters(microscope, self.microscope),
+        )
 
     def _image_specimen(self, number: int) -> _ImagedSpecimen:
         config = self.config
@@ -154,31 +164,57 @@ class SimulatedSource:
             planes.append(int((all_planes - depth).abs().argmin()))
         photons = optics.images(specimen, planes)
         peak = photons.max().clamp(min=1e-12)
-        return _ImagedSpecimen(photons / peak, all_planes[planes], spread)
+        return _ImagedSpecimen(photons / peak, all_planes[planes], spread, optics.parameters)
 
     def _expose(
-        self, specimen: _ImagedSpecimen, choice: random.Random, generator: torch.Generator
+        self,
+        specimen: _ImagedSpecimen,
+        inputs: int,
+        choice: random.Random,
+        generator: torch.Generator,
     ) -> dict[str, Tensor]:
         config = self.config
         camera = self.microscope.camera
-        index = choice.randrange(specimen.inputs)
-        distance = specimen.planes_um - specimen.planes_um[index]
-        reachable = torch.nonzero(distance.abs() <= config.defocus_um)[:, 0].tolist()
+        planes, reachable = _choose_planes(specimen, inputs, config.defocus_um, choice)
         repeats = -(-config.targets_per_image // len(reachable))
         targets = choice.sample(reachable * repeats, config.targets_per_image)
         peak = log_uniform(config.peak_photons, generator)
         background = log_uniform(config.background_photons, generator)
-        photons = specimen.photons[[index, *targets]] * peak + background
-        counts = record(photons[0], camera, generator)
-        normalisation = normalisation_from_image(counts.numpy().astype(np.uint16))
+        recorded, clean = (
+            specimen.photons[chosen] * peak + background for chosen in (planes, targets)
+        )
+        counts = record(recorded, camera, generator)
+        normalisation = common_normalisation(
+            [normalisation_from_image(image) for image in counts.numpy().astype(np.uint16)]
+        )
         pair = {
-            "image": normalisation.apply(counts)[None],
-            "target": normalisation.apply(expected_counts(photons[1:], camera)),
+            "image": normalisation.apply(counts),
+            "target": normalisation.apply(expected_counts(clean, camera)),
         }
+        optics = specimen.parameters * (choice.random() < config.known_optics_share)
         if config.flips_and_rotations:
             turn = choice.randrange(4), choice.random() < 0.5
             pair = {key: turned(images, *turn) for key, images in pair.items()}
-        return pair | {"dpm_um": distance[targets]}
+            optics = turned_parameters(optics, *turn)
+        distances = specimen.planes_um[targets] - specimen.planes_um[planes][:, None]
+        return pair | {"dpm_um": distances, "optics": optics}
+
+
+def _choose_planes(
+    specimen: _ImagedSpecimen, inputs: int, defocus_um: float, choice: random.Random
+) -> tuple[list[int], list[int]]:
+    """Draw different input planes, and list the targets that lie within reach of them all.
+
+    Takes fewer inputs where there are too few planes, the last one again.
+    """
+    planes_um = specimen.planes_um
+    planes = [choice.randrange(specimen.inputs)]
+    while len(planes) < inputs:
+        near = (planes_um[planes, None] - planes_um).abs().amax(dim=0) <= defocus_um
+        others = [p for p in torch.nonzero(near)[:, 0].tolist() if p not in planes]
+        planes.append(choice.choice(others) if others else planes[-1])
+    reach = (planes_um[planes, None] - planes_um).abs().amax(dim=0) <= defocus_um
+    return planes, torch.nonzero(reach)[:, 0].tolist()
 
 
 def emitter_depths_um(specimen: Specimen) -> Tensor:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import itertools
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
+
+_SHARE_OF_SEVERAL = 0.35
+"""Share of the batches with several input planes, where there may be several."""
 
 
 class PairSource(Protocol):
     """Training pairs by number."""
 
-    def pair(self, number: int) -> dict[str, Tensor]:
-        """Return one input with its targets: ``image``, ``dpm_um`` and ``target``."""
+    def pair(self, number: int, inputs: int) -> dict[str, Tensor]:
+        """Return one field with its targets, as `PairStream` describes them."""
 
 
 class PairStream(IterableDataset[dict[str, Tensor]], ABC):
     """Batches of inputs and targets without end.
 
-    Each batch holds ``image`` ``(B, 1, H, W)``, normalised by itself as in inference;
-    ``dpm_um`` ``(B, T)``; and ``target`` ``(B, T, H, W)``, on the input's scale. Batch ``n``
-    is a function of the seed and ``n`` alone, so a training that was stopped goes on
-    with the very pairs it would have seen.
+    Each batch holds ``image`` ``(B, N, H, W)``, N input planes of each field, normalised
+    by themselves as in inference; ``dpm_um`` ``(B, N, T)``, the distances of the targets
+    from each of them; ``target`` ``(B, T, H, W)``, on the inputs' scale; and ``optics``
+    ``(B, P)``, the blur parameters, all zero where they are to be unknown. Batch ``n`` is a
+    function of the seed and ``n`` alone, so a training that was stopped goes on with the
+    very pairs it would have seen.
 
     Parameters
     ----------
@@ -35,6 +42,8 @@ class PairStream(IterableDataset[dict[str, Tensor]], ABC):
         Number of the first batch.
     stream, streams
         Which of several disjoint streams this is, when several processes train.
+    most_inputs
+        About a third of the batches have several input planes per field, up to so many.
     """
 
     def __init__(
@@ -45,12 +54,14 @@ class PairStream(IterableDataset[dict[str, Tensor]], ABC):
         start_batch: int = 0,
         stream: int = 0,
         streams: int = 1,
+        most_inputs: int = 1,
     ) -> None:
         self.batch_size = batch_size
         self.seed = seed
         self.start_batch = start_batch
         self.stream = stream
         self.streams = streams
+        self.most_inputs = most_inputs
 
     @abstractmethod
     def source(self, seed: int) -> PairSource:
@@ -65,5 +76,12 @@ class PairStream(IterableDataset[dict[str, Tensor]], ABC):
         source = self.source(self.seed * self.streams + self.stream)
         for batch in itertools.count(self.start_batch + worker_id, workers):
             first = batch * self.batch_size
-            pairs = [source.pair(first + index) for index in range(self.batch_size)]
+            inputs = self._inputs(batch)
+            pairs = [source.pair(first + index, inputs) for index in range(self.batch_size)]
             yield {key: torch.stack([pair[key] for pair in pairs]) for key in pairs[0]}
+
+    def _inputs(self, batch: int) -> int:
+        """Draw how many input planes the fields of a batch have."""
+        drawn = random.Random(int(np.random.SeedSequence([self.seed, batch]).generate_state(1)[0]))
+        several = self.most_inputs > 1 and drawn.random() < _SHARE_OF_SEVERAL
+        return drawn.randint(2, self.most_inputs) if several else 1

@@ -29,6 +29,8 @@ class Header:
     provenance: Mapping[str, Any]
     channel_names: Sequence[str] | None = None
     z_um: Sequence[float] | None = None
+    chunk_yx: tuple[int, int] | None = None
+    """Height and width of the chunks, in a format that has them; None leaves them to it."""
 
     def __post_init__(self) -> None:
         """Raise `FluoFocusError` where shape, axes, type and metadata contradict each other."""
@@ -78,6 +80,8 @@ class Header:
             "channel_names": list(self.channel_names) if self.channel_names is not None else None,
             **self.own_metadata,
         }
+        if self.chunk_yx is not None:
+            content["chunk_yx"] = list(self.chunk_yx)
         return json.dumps(content, sort_keys=True, allow_nan=False, indent=1)
 
     def uuid(self) -> str:

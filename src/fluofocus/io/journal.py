@@ -44,7 +44,8 @@ class Journal:
 
     def covers(self, index: PlaneIndex, region: Region) -> bool:
         """Tell whether every pixel of a region is written, in whatever pieces."""
-        return _covered(region, self._regions.get(index, []))
+        pieces = self._regions.get(index)
+        return pieces is not None and _covered(region, pieces)
 
     def close(self) -> None:
         """Close the file."""

@@ -22,6 +22,10 @@ from fluofocus.io.stack import SPATIAL_AXES
 from fluofocus.units import AnyArray
 
 ZARR_CHUNK_PX = 1024
+"""Side of the chunks of an OME-Zarr, at most, where nothing else is asked for."""
+
+PIXELS = "0"
+"""Name of the array in the group of an OME-Zarr."""
 
 
 class PixelStore(Protocol):
@@ -111,25 +115,20 @@ class ZarrStore:
     def create(path: Path, header: Header) -> None:
         """Write the metadata of group and array."""
         group = zarr.create_group(path, zarr_format=3, attributes=_ngff_attributes(header))
-        height, width = header.shape[-2:]
+        chunk_yx = header.chunk_yx or tuple(min(n, ZARR_CHUNK_PX) for n in header.shape[-2:])
         group.create_array(
-            "0",
+            PIXELS,
             shape=header.shape,
-            chunks=(
-                *(1 for _ in header.planes),
-                min(height, ZARR_CHUNK_PX),
-                min(width, ZARR_CHUNK_PX),
-            ),
+            chunks=(*(1 for _ in header.planes), *chunk_yx),
             dtype=header.dtype,
             dimension_names=list(header.dims.lower()),
         )
 
     def __init__(self, path: Path, header: Header) -> None:
-        for unfinished_chunk in path.rglob("*.partial"):
-            unfinished_chunk.unlink()
+        self._path = path
         self._header = header
         self._group = zarr.open_group(path, mode="r+")
-        array = self._group["0"]
+        array = self._group[PIXELS]
         assert isinstance(array, zarr.Array)
         self._array = array
 
@@ -140,7 +139,12 @@ class ZarrStore:
         self._array[selection] = block
 
     def complete(self) -> None:
-        """Add the names of the channels, which the format wants with their range of values."""
+        """Add the names of the channels, which the format wants with their range of values.
+
+        Chunks that a killed process left unfinished are removed.
+        """
+        for unfinished_chunk in self._path.rglob("*.partial"):
+            unfinished_chunk.unlink(missing_ok=True)
         if self._header.channel_names is not None:
             attributes: dict[str, Any] = self._group.attrs.asdict()
             channels = [
@@ -223,6 +227,6 @@ def _ngff_attributes(header: Header) -> dict[str, Any]:
         transforms.append({"type": "translation", "translation": translation})
     multiscale = {
         "axes": axes,
-        "datasets": [{"path": "0", "coordinateTransformations": transforms}],
+        "datasets": [{"path": PIXELS, "coordinateTransformations": transforms}],
     }
     return {"ome": {"version": "0.5", "multiscales": [multiscale]}, OWN_KEY: header.own_metadata}

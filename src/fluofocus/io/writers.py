@@ -7,11 +7,10 @@ in one step; until then whatever had that name stays as it was.
 
 from __future__ import annotations
 
-import errno
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +22,9 @@ import xarray as xr
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io.header import Header
 from fluofocus.io.journal import Journal, PlaneIndex, Region
+from fluofocus.io.partial import HEADER, IMAGE, JOURNAL, REPLACED, check_own_folder, disk_errors
 from fluofocus.io.read_zarr import is_zarr
+from fluofocus.io.shared import SharedWriter
 from fluofocus.io.stack import VoxelSize, check_voxel_size, known_voxel_size_um
 from fluofocus.io.stores import PixelStore, TiffStore, ZarrStore
 from fluofocus.units import AnyArray
@@ -34,9 +35,6 @@ WRITERS: dict[str, type[PixelStore]] = {
     ".ome.zarr": ZarrStore,
 }
 """File name ending -> where the pixels go."""
-
-IMAGE, HEADER, JOURNAL, REPLACED = "image", "header.json", "journal.txt", "replaced"
-"""The entries of a partial folder; the last one exists for a moment when a Zarr is replaced."""
 
 
 class StackWriter:
@@ -52,7 +50,7 @@ class StackWriter:
         self._header = header
         self._open = True
         store = _store_for(path)
-        with _disk_errors(path):
+        with disk_errors(path):
             if not (resume and self._resumable()):
                 self._start(store)
             self._journal = Journal(self.partial_path / JOURNAL)
@@ -81,9 +79,22 @@ class StackWriter:
         if values.shape != (region.bottom - region.top, region.right - region.left):
             raise ValueError(f"a block of shape {values.shape} does not fill {region}")
         values = values.astype(self._header.dtype, casting="same_kind", copy=False)
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._store.write(index, region, values)
             self._journal.add(index, region)
+
+    def note_region(self, index: PlaneIndex, y: slice, x: slice) -> None:
+        """Record that a region of the plane at `index` was written through `shared`."""
+        with disk_errors(self.path):
+            self._journal.add(index, self._region(index, y, x))
+
+    def shared(self) -> SharedWriter:
+        """Return what other processes can write with, if this is an OME-Zarr.
+
+        They may write at once what lies in different chunks. None of it counts as
+        written before `note_region` says so.
+        """
+        return SharedWriter(self.partial_path.resolve(), self._header.to_json())
 
     def finish(self) -> None:
         """Give the finished file its name, replacing what had it; a second call does nothing.
@@ -98,7 +109,7 @@ class StackWriter:
         missing = [index for index in np.ndindex(self._header.planes) if not self.is_done(index)]
         if missing:
             raise ValueError(f"{len(missing)} planes of {self.path} are not written: {missing[:3]}")
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._store.complete()
             self._close()
             if self.path.is_dir():
@@ -109,7 +120,7 @@ class StackWriter:
     def discard(self) -> None:
         """Delete what was written; the final name is not touched."""
         if self._open:
-            with _disk_errors(self.path):
+            with disk_errors(self.path):
                 self._close()
                 shutil.rmtree(self.partial_path)
 
@@ -146,7 +157,7 @@ class StackWriter:
     def _start(self, store: type[PixelStore]) -> None:
         """Set up an empty partial folder; the header, written last, says that it is whole."""
         if self.partial_path.exists():
-            _check_own_folder(self.partial_path)
+            check_own_folder(self.partial_path)
             shutil.rmtree(self.partial_path)
         self.partial_path.mkdir()
         try:
@@ -183,6 +194,7 @@ def open_writer(
     provenance: Mapping[str, Any],
     channel_names: Sequence[str] | None = None,
     z_um: Sequence[float] | None = None,
+    chunk_yx: tuple[int, int] | None = None,
     resume: bool = False,
 ) -> StackWriter:
     """Begin, or with `resume` continue, an OME-TIFF or OME-Zarr 0.5.
@@ -202,6 +214,8 @@ def open_writer(
         One name per channel.
     z_um
         Position of each plane in µm.
+    chunk_yx
+        Height and width of the chunks of an OME-Zarr, a plane or less where not given.
     resume
         Continue a partial file whose metadata are the same as these; otherwise, and
         where they differ, start anew.
@@ -221,6 +235,7 @@ def open_writer(
         provenance=provenance,
         channel_names=channel_names,
         z_um=z_um,
+        chunk_yx=chunk_yx if _store_for(path) is ZarrStore else None,
     )
     return StackWriter(path, header, resume=resume)
 
@@ -272,27 +287,3 @@ def _check_destination(path: Path) -> None:
         raise FluoFocusError(f"{path} exists and is {kind}: choose another name.")
     if path.is_dir() and any(path.iterdir()) and not is_zarr(path):
         raise FluoFocusError(f"{path} is a folder of other things: choose another name.")
-
-
-def _check_own_folder(partial: Path) -> None:
-    entries = {entry.name for entry in partial.iterdir()} if partial.is_dir() else {""}
-    if not entries <= {IMAGE, HEADER, JOURNAL, REPLACED}:
-        raise FluoFocusError(
-            f"{partial} is in the way and is not an unfinished output: move it elsewhere."
-        )
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FluoFocusError(
-                f"The disk is full while writing {path}: free some space and run again; "
-                "what is written so far is kept."
-            ) from error
-        raise FluoFocusError(
-            f"{path} cannot be written ({error.strerror or error}): "
-            "check the folder and its permissions."
-        ) from error

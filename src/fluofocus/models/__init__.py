@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from torch import nn
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import DeepZ, DeepZConfig
+from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.swift import Swift, SwiftConfig
 
 
@@ -18,7 +19,7 @@ class Architecture:
     """A kind of network: the type of its configuration, its class, and a line about it."""
 
     config_type: type[BaseModel]
-    network_type: type[nn.Module]
+    network_type: Callable[[Any], RefocusingNetwork]
     summary: str
 
 
@@ -28,7 +29,7 @@ MODELS: dict[str, Architecture] = {
 }
 
 
-def build_network(name: str, config: dict[str, Any] | None = None) -> nn.Module:
+def build_network(name: str, config: dict[str, Any] | None = None) -> RefocusingNetwork:
     """Make an untrained network.
 
     Raises

@@ -10,40 +10,44 @@ Dpm = float | Tensor
 """A digital propagation matrix in µm: a number, a vector, or images (see `as_dpm`)."""
 
 
-def as_dpm(dpm_um: Dpm, image: Tensor) -> Tensor:
+def as_dpm(dpm_um: Dpm, images: Tensor) -> Tensor:
     """Bring a digital propagation matrix into the form that the networks decode.
 
     Parameters
     ----------
     dpm_um
         Target minus input plane in µm: a number for all images; ``(B,)``, one per
-        image; ``(B, T)``, T targets per image; or ``(B, T, H, W)``, T images.
-    image
-        ``(B, 1, H, W)``, what is to be refocused.
+        field; ``(B, T)``, T targets per field; or ``(B, T, H, W)``, T images. For
+        fields of several input planes ``(B, N, T)`` or ``(B, N, T, H, W)``, the
+        distance from each of the N planes.
+    images
+        ``(B, N, H, W)``, what is to be refocused: N input planes of B fields.
 
     Returns
     -------
     Tensor
-        ``(B, T)`` or ``(B, T, H, W)``, of the image's type and device.
+        ``(B, N, T)`` or ``(B, N, T, H, W)``, of the images' type and device.
 
     Raises
     ------
     ValueError
-        If the shape fits neither form.
+        If the shape fits none of the forms.
     """
-    dpm = torch.as_tensor(dpm_um, dtype=image.dtype, device=image.device)
-    batch, _, height, width = image.shape
+    dpm = torch.as_tensor(dpm_um, dtype=images.dtype, device=images.device)
+    batch, inputs, height, width = images.shape
     if dpm.ndim == 0:
-        return dpm.expand(batch, 1)
-    if dpm.ndim == 1 and dpm.shape[0] == batch:
-        return dpm[:, None]
-    if dpm.ndim == 2 and dpm.shape[0] in (1, batch):
-        return dpm.expand(batch, -1)
-    if dpm.ndim == 4 and dpm.shape[0] in (1, batch) and dpm.shape[2:] == (height, width):
-        return dpm.expand(batch, -1, -1, -1)
-    raise ValueError(
-        f"a DPM of shape {tuple(dpm.shape)} does not fit images of shape {tuple(image.shape)}"
-    )
+        dpm = dpm.expand(batch, 1)
+    elif dpm.ndim == 1:
+        dpm = dpm[:, None]
+    if dpm.ndim in (2, 4):
+        dpm = dpm[:, None]
+    fits = dpm.shape[0] in (1, batch) and dpm.shape[1] == inputs
+    if not fits or (dpm.ndim != 3 and (dpm.ndim != 5 or dpm.shape[3:] != (height, width))):
+        raise ValueError(
+            f"a DPM of shape {tuple(torch.as_tensor(dpm_um).shape)} does not fit images of shape "
+            f"{tuple(images.shape)}"
+        )
+    return dpm.expand(batch, *dpm.shape[1:])
 
 
 def require_divisible(image: Tensor, multiple: int) -> None:

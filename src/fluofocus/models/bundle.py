@@ -29,15 +29,16 @@ from pydantic import (
 )
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models import MODELS, build_network
+from fluofocus.models.network import RefocusingNetwork
 from fluofocus.optics.microscope import Microscope
 from fluofocus.whole_files import write_whole
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 SUFFIX = ".safetensors"
 CARD_KEY = "fluofocus_card"
 DIGEST_KEY = "fluofocus_card_sha256"
@@ -46,6 +47,16 @@ PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x0
 """How the files of ``torch.save`` begin: a zip archive or a bare pickle."""
 
 Range = tuple[float, float]
+
+_SWIFT_OF_VERSION_1: Final[dict[str, JsonValue]] = {
+    "encoder_channels": [32, 64, 96, 128],
+    "decoder_channels": [24, 32, 48, 64],
+    "residual_blocks": 2,
+    "error_output": False,
+    "fuses_planes": False,
+    "takes_optics": False,
+}
+"""What the cards of the first format left unsaid of a ``swift`` network."""
 
 
 class TrainingRange(BaseModel):
@@ -59,12 +70,37 @@ class TrainingRange(BaseModel):
     phantoms: tuple[str, ...] = ()
     flips_and_rotations: bool = True
     """Whether images had no orientation, being turned and mirrored at random."""
+    input_planes: Annotated[int, Field(ge=1)] = 1
+    """How many planes of a field were given at once, at most."""
+    optics_told: bool = False
+    """Whether the network was told the optics of some fields."""
 
     @model_validator(mode="after")
     def _check_order(self) -> TrainingRange:
         for low, high in filter(None, (self.defocus_um, self.peak_photons)):
             if low > high:
                 raise ValueError(f"a range runs from low to high, not from {low:g} to {high:g}")
+        return self
+
+
+class ErrorCalibration(BaseModel):
+    """How a network's error output became honest on held-out images.
+
+    ``scale`` turns it into the expected absolute error. Around the output, an interval of
+    ``half_widths[i]`` times that error to either side holds the truth with probability
+    ``probabilities[i]``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    scale: Annotated[float, Field(gt=0)]
+    probabilities: tuple[float, ...]
+    half_widths: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> ErrorCalibration:
+        if len(self.probabilities) != len(self.half_widths):
+            raise ValueError("each probability needs its half width")
         return self
 
 
@@ -76,7 +112,7 @@ class ModelCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     name: Annotated[str, Field(min_length=1)]
     title: str
     architecture: str
@@ -92,6 +128,7 @@ class ModelCard(BaseModel):
     created: AwareDatetime
     fluofocus_version: str
     scores: dict[str, float] = {}
+    error: ErrorCalibration | None = None
     limits: tuple[str, ...] = ()
     weights_sha256: str = ""
 
@@ -101,7 +138,7 @@ class Model:
     """A network and its card."""
 
     card: ModelCard
-    network: nn.Module
+    network: RefocusingNetwork
 
 
 def shipped_models() -> dict[str, Path]:
@@ -143,7 +180,7 @@ def load_model(name_or_path: str | Path) -> Model:
     with torch.random.fork_rng(devices=[]):  # initial weights must not use up random numbers
         network = build_network(card.architecture, card.architecture_config)
     network.load_state_dict(weights)
-    network = convert_conv2d_weight_memory_format(network, torch.channels_last)
+    convert_conv2d_weight_memory_format(network, torch.channels_last)
     return Model(card, network.eval())
 
 
@@ -217,15 +254,15 @@ def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard:
         )
     content = _parsed(text, path)
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise FluoFocusError(
-            f"{path} has model format {version!r}, this FluoFocus reads {FORMAT_VERSION}: "
+            f"{path} has model format {version!r}, this FluoFocus reads to {FORMAT_VERSION}: "
             "install the version that wrote it, or a newer one."
         )
     if (metadata or {}).get(DIGEST_KEY) != _text_digest(text):
         raise FluoFocusError(f"The card of {path} was edited or damaged: get the file again.")
     try:
-        card = ModelCard.model_validate_json(text)
+        card = ModelCard.model_validate_json(json.dumps(_upgraded(content)))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -239,6 +276,17 @@ def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard:
             "install the version that wrote it."
         )
     return card
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """Bring a card of the first format into the present one."""
+    if content["format_version"] == FORMAT_VERSION:
+        return content
+    upgraded = content | {"format_version": FORMAT_VERSION}
+    config = content.get("architecture_config")
+    if content.get("architecture") == "swift" and isinstance(config, dict):
+        upgraded["architecture_config"] = {**_SWIFT_OF_VERSION_1, **config}
+    return upgraded
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fluofocus.models.blocks import Dpm, as_dpm, require_divisible
+from fluofocus.models.blocks import require_divisible
+from fluofocus.models.network import Refocused, RefocusingNetwork
 
 DPM_SCALE_UM = 10.0
 """DPM entries are divided by this, so that they span about as much as the image."""
@@ -40,6 +41,7 @@ DOWN_CHANNELS = ((25, 48), (72, 96), (144, 192), (288, 384), (576, 768))
 """(k1, k2) of equation 1, finest level first."""
 UP_CHANNELS = ((72, 48), (144, 96), (288, 192), (576, 384))
 """(k3, k4) of equation 2, finest level first."""
+SIZE_MULTIPLE: int = 2 ** (len(DOWN_CHANNELS) - 1)
 
 
 class DeepZConfig(BaseModel):
@@ -50,11 +52,10 @@ class DeepZConfig(BaseModel):
     width: Width = "paper"
 
 
-class DeepZ(nn.Module):
+class DeepZ(RefocusingNetwork):
     """The Deep-Z generator: 17 million parameters at paper width."""
 
-    size_multiple = 2 ** (len(DOWN_CHANNELS) - 1)
-    """What height and width must be a multiple of: 16."""
+    config: DeepZConfig
 
     def __init__(self, config: DeepZConfig) -> None:
         super().__init__()
@@ -73,6 +74,11 @@ class DeepZ(nn.Module):
         initialise_as_deep_z(self)
 
     @property
+    def size_multiple(self) -> int:
+        """What height and width must be a multiple of: 16."""
+        return SIZE_MULTIPLE
+
+    @property
     def receptive_field_px(self) -> int:
         """How far away, in y or x, an input pixel can be and still change an output pixel.
 
@@ -81,33 +87,34 @@ class DeepZ(nn.Module):
         """
         return max(
             max(pixel - first, last - pixel)
-            for pixel in range(self.size_multiple)
+            for pixel in range(SIZE_MULTIPLE)
             for first, last in [_input_interval(pixel)]
         )
 
-    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the ``(B, 1, H, W)`` normalised image itself: Deep-Z sees it with the DPM only."""
-        require_divisible(image, self.size_multiple)
-        return (image,)
+    def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the ``(B, 1, H, W)`` normalised images: Deep-Z sees them with the DPM only."""
+        require_divisible(images, self.size_multiple)
+        if images.shape[1] > 1:
+            raise ValueError("this network takes one input plane only")
+        return (images,)
 
-    def decode(self, features: tuple[Tensor, ...], dpm_um: Tensor) -> Tensor:
-        """Refocus images by ``(B, T)`` or ``(B, T, H, W)`` µm; returns ``(B, T, H, W)``.
+    def decode(
+        self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
+    ) -> Refocused:
+        """Refocus images by ``(B, 1, T)`` or ``(B, 1, T, H, W)`` µm.
 
         The whole network runs for every target, all targets in one batch.
         """
+        if with_error:
+            raise ValueError("this network has no error output")
         (image,) = features
         batch, _, height, width = image.shape
-        if dpm_um.ndim == 2:
-            dpm_um = dpm_um[:, :, None, None]
-        dpm = (dpm_um / DPM_SCALE_UM).expand(batch, -1, height, width)
+        dpm = dpm_um[:, 0, ..., None, None] if dpm_um.ndim == 3 else dpm_um[:, 0]
+        dpm = (dpm / DPM_SCALE_UM).expand(batch, -1, height, width)
         x = torch.stack([image.expand_as(dpm), dpm], dim=2).flatten(0, 1)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)
-        return self._refocus(x).reshape(dpm.shape)
-
-    def forward(self, image: Tensor, dpm_um: Dpm) -> Tensor:
-        """Refocus ``(B, 1, H, W)`` images by a DPM in µm (see `as_dpm`)."""
-        return self.decode(self.encode(image), as_dpm(dpm_um, image))
+        return Refocused(self._refocus(x).reshape(dpm.shape))
 
     def _refocus(self, x: Tensor) -> Tensor:
         """Map ``(N, 2, H, W)``, image and scaled DPM, to ``(N, 1, H, W)``."""

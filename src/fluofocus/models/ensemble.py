@@ -2,54 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Any
+from torch import Tensor
 
-from torch import Tensor, nn
-
-from fluofocus.models.blocks import Dpm, as_dpm
+from fluofocus.models.network import Refocused, RefocusingNetwork
+from fluofocus.optics.description import turned_parameters
 from fluofocus.prepare.turns import TURNS, turned, turned_back
 
 
-class TurnEnsemble(nn.Module):
+class TurnEnsemble(RefocusingNetwork):
     """Averages a network's answers to the eight turns and mirror images of its input.
 
     The errors of the eight answers differ, so that part of them averages out, at eight
     times the cost (self-ensemble; Lim et al., CVPR Workshops 2017). Right only for
-    networks trained on images without an orientation.
+    networks trained on images without an orientation. The expected error is the mean of the
+    eight, which the average stays below.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: RefocusingNetwork) -> None:
         super().__init__()
-        self.network: Any = network  # any of `fluofocus.models.MODELS`
+        self.network = network
+        self.config = network.config
+        self.has_error = network.has_error
+        self.fuses_planes = network.fuses_planes
+        self.takes_optics = network.takes_optics
 
     @property
     def size_multiple(self) -> int:
         """What height and width must be a multiple of."""
-        return int(self.network.size_multiple)
+        return self.network.size_multiple
 
     @property
     def receptive_field_px(self) -> int:
         """How far away an input pixel can be and still change an output pixel."""
-        return int(self.network.receptive_field_px)
+        return self.network.receptive_field_px
 
-    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Return the features of all turns of ``(B, 1, H, W)`` images, one turn after another."""
+    def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the features of all turns of ``(B, N, H, W)`` images, one turn after another."""
         return tuple(
-            feature for turn in TURNS for feature in self.network.encode(turned(image, *turn))
+            feature
+            for turn in TURNS
+            for feature in self.network.encode(
+                turned(images, *turn), None if optics is None else turned_parameters(optics, *turn)
+            )
         )
 
-    def decode(self, features: tuple[Tensor, ...], dpm_um: Tensor) -> Tensor:
-        """Refocus by ``(B, T)`` or ``(B, T, H, W)`` µm and average; returns ``(B, T, H, W)``."""
+    def decode(
+        self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
+    ) -> Refocused:
+        """Refocus by ``(B, N, T)`` or ``(B, N, T, H, W)`` µm and average."""
         each = len(features) // len(TURNS)
-        total: Tensor | None = None
+        answers = []
         for index, turn in enumerate(TURNS):
-            dpm = dpm_um if dpm_um.ndim == 2 else turned(dpm_um, *turn)
-            answer = self.network.decode(features[index * each : (index + 1) * each], dpm)
-            answer = turned_back(answer, *turn)
-            total = answer if total is None else total + answer
-        assert total is not None  # there are eight turns
-        return total / len(TURNS)
+            dpm = dpm_um if dpm_um.ndim == 3 else turned(dpm_um, *turn)
+            part = features[index * each : (index + 1) * each]
+            answers.append(self.network.decode(part, dpm, with_error=with_error))
+        image = _mean([answer.image for answer in answers])
+        errors = [answer.error for answer in answers if answer.error is not None]
+        return Refocused(image, _mean(errors) if errors else None)
 
-    def forward(self, image: Tensor, dpm_um: Dpm) -> Tensor:
-        """Refocus ``(B, 1, H, W)`` images by a DPM in µm (see `as_dpm`)."""
-        return self.decode(self.encode(image), as_dpm(dpm_um, image))
+
+def _mean(answers: list[Tensor]) -> Tensor:
+    """Average the answers to all turns, each turned back."""
+    total = turned_back(answers[0], *TURNS[0])
+    for answer, turn in zip(answers[1:], TURNS[1:], strict=True):
+        total = total + turned_back(answer, *turn)
+    return total / len(TURNS)

@@ -227,6 +227,7 @@ def _summary(
     shift_z, shift_y, shift_x = model.position_um.tolist()
     z, y, x = bead.centre_px
     update = {
+        "is_calibrated": True,
         "zernike_rms_waves": {**microscope.zernike_rms_waves, **model.zernike_rms_waves()},
         "amplitude_falloff": model.amplitude_falloff(),
     }

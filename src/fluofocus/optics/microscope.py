@@ -68,6 +68,8 @@ class Microscope(BaseModel):
     emitter_depth_um: NonNegative = 0.0
 
     zernike_rms_waves: dict[Annotated[int, Field(ge=1, le=120)], float] = {}
+    is_calibrated: bool = False
+    """Whether these aberrations were measured, so that a model can be told of them."""
     amplitude_falloff: Annotated[float, Field(ge=0, le=4)] = 0.0
     pupil_mask: Path | None = None
 

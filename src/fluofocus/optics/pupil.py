@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope
-from fluofocus.optics.zernike import zernike, zernike_basis
+from fluofocus.optics.zernike import zernike_basis
 from fluofocus.units import nm_to_um
 
 
@@ -129,21 +129,37 @@ def spherical_rms_waves(microscope: Microscope, cells: int = 64) -> float:
     """Return the primary spherical aberration (Noll 11) of objective and layers together.
 
     Its sign decides which side of focus looks which way; without it the two look alike.
-    What is left of the aberration after a defocus is fitted with Noll 11 and 22.
+    """
+    return float(wavefront_rms_waves(microscope, (11, 22), cells)[0])
+
+
+def wavefront_rms_waves(
+    microscope: Microscope, noll_indices: Sequence[int], cells: int = 64
+) -> Tensor:
+    """Return what an objective and its layers together have of some Zernike polynomials.
+
+    What shifts the image (piston, tilt, defocus) is fitted along with them and left out.
+
+    Parameters
+    ----------
+    noll_indices
+        Polynomials that are fitted together, from Noll 5 on.
+    cells
+        Samples across the pupil.
+
+    Returns
+    -------
+    Tensor
+        rms amplitudes in waves of the emission, one per index.
     """
     grid = pupil_grid(microscope, cells)
     path = aberration_um(microscope, grid).real / grid.wavelength_um
     axial = grid.axial_component(microscope.immersion_index).real
-    parts = [
-        torch.ones_like(path),
-        axial,
-        zernike(11, grid.rho, grid.phi),
-        zernike(22, grid.rho, grid.phi),
-    ]
+    parts = torch.cat([axial[None], zernike_basis([1, 2, 3, *noll_indices], grid.rho, grid.phi)])
     inside = grid.weight > 0.5
-    design = torch.stack([part[inside] for part in parts], dim=-1).double()
-    fitted = torch.linalg.lstsq(design, path[inside].double()[:, None]).solution
-    return float(fitted[2])
+    fitted = torch.linalg.lstsq(parts[:, inside].T.double(), path[inside].double()[:, None])
+    amplitudes: Tensor = fitted.solution[4:, 0].float()
+    return amplitudes
 
 
 def ray_blur_um(microscope: Microscope, cells: int = 64) -> float:

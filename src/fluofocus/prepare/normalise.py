@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -85,6 +86,15 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
         foreground = pixels
     peak = float(np.quantile(foreground, 1 - SATURATED_FRACTION))
     return Normalisation(background=background, scale=max(peak - background, 1e-6))
+
+
+def common_normalisation(normalisations: Sequence[Normalisation]) -> Normalisation:
+    """Return one background and scale for several input planes of a field: their means."""
+    count = len(normalisations)
+    return Normalisation(
+        background=sum(each.background for each in normalisations) / count,
+        scale=sum(each.scale for each in normalisations) / count,
+    )
 
 
 def normalisation_from_stack(stack: AnyArray) -> Normalisation:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import xarray as xr
-from torch import Tensor
 
-from fluofocus.data.tiling import Tile
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import make_stack, origin_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
+from fluofocus.optics.microscope import Microscope
+from fluofocus.refocus.cluster import open_cluster
 from fluofocus.refocus.grid import Resample
 from fluofocus.refocus.job import Job, Options, prepare_job
-from fluofocus.refocus.sinks import ArraySink, ResamplingSink, Sink
+from fluofocus.refocus.pipeline import read_ahead, write_behind
+from fluofocus.refocus.request import Planes
+from fluofocus.refocus.shares import chunk_yx
+from fluofocus.refocus.sinks import ArraySink, Sink
 from fluofocus.refocus.surface import Surface
+from fluofocus.refocus.work import Progress, compute, pending_work
 from fluofocus.units import AnyArray
 
-Progress = Callable[[int, int], None]
-"""Called with the work done and the work in all, in planes of tiles."""
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def refocus(
@@ -35,7 +37,9 @@ def refocus(
     z_um: Sequence[float] | None = None,
     surface: Surface | str | None = None,
     pixel_size_um: float | None = None,
-    plane: int | None = None,
+    plane: Planes = None,
+    microscope: Microscope | None = None,
+    uncertainty: bool = False,
     allow_extrapolation: bool = False,
     resample: Resample = "auto",
     ensemble: bool = False,
@@ -59,7 +63,15 @@ def refocus(
     pixel_size_um
         The image's pixel size, where it carries none or a wrong one.
     plane
-        Which plane of a z stack to refocus, from 0.
+        Which plane of a z stack to refocus, from 0; or which planes, in any order, if the
+        model takes several. Distances are then from the first of them.
+    microscope
+        What took the image. If its aberrations were measured (``is_calibrated``), a model
+        that was trained to be told is told; any other works with an average over the
+        microscopes it was trained on.
+    uncertainty
+        Whether to add, as further channels, the expected absolute error of every pixel
+        in counts.
     allow_extrapolation
         Whether targets outside the model's training range are computed (and the
         result marked ``extrapolated_um`` in its provenance) or refused.
@@ -91,6 +103,8 @@ def refocus(
         surface=surface,
         pixel_size_um=pixel_size_um,
         plane=plane,
+        microscope=microscope,
+        uncertainty=uncertainty,
         allow_extrapolation=allow_extrapolation,
         resample=resample,
         ensemble=ensemble,
@@ -120,13 +134,16 @@ def refocus_to_file(
     z_um: Sequence[float] | None = None,
     surface: Surface | str | None = None,
     pixel_size_um: float | None = None,
-    plane: int | None = None,
+    plane: Planes = None,
+    microscope: Microscope | None = None,
+    uncertainty: bool = False,
     allow_extrapolation: bool = False,
     resample: Resample = "auto",
     ensemble: bool = False,
     memory_gb: float = 4.0,
     device: str = "auto",
     resume: bool = True,
+    scheduler: str | Client | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Refocus into an OME-TIFF or OME-Zarr that is written as it is computed.
@@ -139,6 +156,11 @@ def refocus_to_file(
         Whether to go on where an interrupted run with the same settings stopped; the
         file is then the same as of an uninterrupted run. A model that was never saved
         cannot be recognised, so its runs start anew.
+    scheduler
+        Address of a Dask scheduler like ``tcp://host:8786``, or a client of it: its
+        workers do the work. The output must be an OME-Zarr, the model a name or a file;
+        both, and the image, must be reached by all workers under the same name.
+        ``memory_gb`` is then for each worker.
 
     The others are those of `refocus`.
 
@@ -152,6 +174,8 @@ def refocus_to_file(
         surface=surface,
         pixel_size_um=pixel_size_um,
         plane=plane,
+        microscope=microscope,
+        uncertainty=uncertainty,
         allow_extrapolation=allow_extrapolation,
         resample=resample,
         ensemble=ensemble,
@@ -159,19 +183,25 @@ def refocus_to_file(
         device=device,
     )
     _require_other_file(image, Path(output))
-    job = prepare_job(image, model, options, in_memory=False)
-    with open_writer(
-        output,
-        shape=job.shape,
-        dims=job.dims,
-        dtype=np.float32,
-        voxel_size_um=job.voxel_size_um,
-        provenance=job.provenance,
-        channel_names=job.channel_names,
-        z_um=job.targets.z_um,
-        resume=resume and job.is_identified,
-    ) as writer:
-        _run(job, writer, progress)
+    with nullcontext() if scheduler is None else open_cluster(scheduler, model, output) as cluster:
+        workers_device = None if cluster is None else cluster.device(device)
+        job = prepare_job(image, model, options, in_memory=False, workers_device=workers_device)
+        with open_writer(
+            output,
+            shape=job.shape,
+            dims=job.dims,
+            dtype=np.float32,
+            voxel_size_um=job.voxel_size_um,
+            provenance=job.provenance,
+            channel_names=job.channel_names,
+            z_um=job.targets.z_um,
+            chunk_yx=chunk_yx(job),
+            resume=resume and job.is_identified,
+        ) as writer:
+            if cluster is None:
+                _run(job, writer, progress)
+            else:
+                cluster.run(job, writer, progress, ensemble=ensemble)
 
 
 def _require_other_file(image: xr.DataArray | AnyArray, output: Path) -> None:
@@ -180,79 +210,20 @@ def _require_other_file(image: xr.DataArray | AnyArray, output: Path) -> None:
         raise FluoFocusError(f"{output} is the image itself: choose another name for the result.")
 
 
-@dataclass(frozen=True)
-class _Work:
-    """Some planes of one tile, decoded together."""
-
-    tile: Tile
-    planes: range
-
-
 def _run(job: Job, sink: Sink, progress: Progress | None) -> None:
-    """Compute all that is not done yet, frame by frame, always in the same batches."""
-    if job.grid.is_resampled:
-        sink = ResamplingSink(sink, job.grid)
+    """Compute what is not done yet, frame by frame.
+
+    While the network works, the next frame is read and the last results are written.
+    """
+    pending, total = pending_work(job, sink)
+    done = total - sum(frame.planes for frame in pending)
     dpm_um = job.padded_dpm()
-    per_frame = _cut_up(job)
-    frame_total = sum(len(work.planes) for work in per_frame)
-    total = len(job.frames) * frame_total
-    done = 0
-    for frame, normalisation in zip(job.frames, job.normalisations, strict=True):
-        pending = [work for work in per_frame if not _is_done(job, sink, frame, work)]
-        done += frame_total - sum(len(work.planes) for work in pending)
-        if not pending:
-            continue
-        image = job.load(frame, normalisation)
-        for tile, works in itertools.groupby(pending, key=lambda work: work.tile):
-            features = _encode(job, image, tile)
-            y, x = tile.write
-            for work in works:
-                counts = normalisation.invert(_decode(job, features, dpm_um, work))
-                for plane, block in zip(work.planes, counts, strict=True):
-                    sink.write_region(job.index(frame, plane), y, x, block.numpy())
-                done += len(work.planes)
+    with (
+        read_ahead(pending, lambda work: job.load(work.frame, work.normalisation)) as frames,
+        write_behind(sink) as behind,
+    ):
+        for work, image in frames:
+            for planes in compute(job, dpm_um, image, work, behind):
+                done += planes
                 if progress is not None:
                     progress(done, total)
-
-
-def _cut_up(job: Job) -> list[_Work]:
-    """List the work on one frame: groups of planes, in each all tiles, in each the batches."""
-    groups = _chunks(range(job.targets.count), job.plan.planes_per_group)
-    return [
-        _Work(tile, batch)
-        for group in groups
-        for tile in job.plan.tiles
-        for batch in _chunks(group, job.plan.planes_per_batch)
-    ]
-
-
-def _chunks(planes: range, size: int) -> list[range]:
-    return [planes[start : start + size] for start in range(0, len(planes), size)]
-
-
-def _is_done(job: Job, sink: Sink, frame: tuple[int, ...], work: _Work) -> bool:
-    return all(sink.is_done(job.index(frame, plane), *work.tile.write) for plane in work.planes)
-
-
-def _encode(job: Job, image: Tensor, tile: Tile) -> tuple[Tensor, ...]:
-    with _inference(job.device):
-        return job.network.encode(image[(..., *tile.read)].to(job.device))
-
-
-def _decode(job: Job, features: tuple[Tensor, ...], dpm_um: Tensor, work: _Work) -> Tensor:
-    """Return the part of the planes that the tile writes, ``(T, h, w)``, normalised."""
-    selected = slice(work.planes.start, work.planes.stop)
-    dpm_um = dpm_um[:, selected] if dpm_um.ndim == 2 else dpm_um[(..., *work.tile.read)]
-    with _inference(job.device):
-        output = job.network.decode(features, dpm_um.to(job.device))
-        return output[(0, slice(None), *work.tile.crop)].float().cpu()
-
-
-@contextmanager
-def _inference(device: torch.device) -> Iterator[None]:
-    on_gpu = device.type == "cuda"
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=on_gpu),
-    ):
-        yield

@@ -14,12 +14,16 @@ import xarray as xr
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import voxel_size_um
 from fluofocus.models.bundle import Model
+from fluofocus.optics.microscope import Microscope
+from fluofocus.refocus.coverage import CoverageCount
 from fluofocus.refocus.engine import refocus
 from fluofocus.refocus.request import extrapolation_um
 from fluofocus.refocus.scores import Evaluation, PairScores
 from fluofocus.units import FloatArray
 
 Positions = npt.NDArray[np.float64]
+Output = tuple[FloatArray, FloatArray | None]
+"""A refocused plane and its expected error."""
 
 DEFAULT_DISTANCES = 11
 """How many distances, evenly over the range a model was trained for, are evaluated."""
@@ -34,6 +38,7 @@ def evaluate(
     inputs_per_stack: int = 5,
     seed: int = 0,
     allow_extrapolation: bool = False,
+    microscope: Microscope | None = None,
     ensemble: bool = False,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
@@ -63,6 +68,8 @@ def evaluate(
         Of the draw of input planes.
     allow_extrapolation : bool
         Whether distances outside the model's training range are let through.
+    microscope : Microscope, optional
+        As in `refocus`.
     ensemble : bool
         As in `refocus`.
     device : str
@@ -78,6 +85,7 @@ def evaluate(
     distances = _checked_distances(model, distances_um, allow_extrapolation)
     rng = np.random.default_rng(seed)
     pairs = [PairScores() for _ in distances]
+    covered = None if model.card.error is None else CoverageCount(model.card.error)
     total = operator.length_hint(stacks, 0)
     with_truth = (
         ((stack, stack) for stack in stacks) if truths is None else zip(stacks, truths, strict=True)
@@ -85,8 +93,10 @@ def evaluate(
     for done, (stack, truth) in enumerate(with_truth, start=1):
         planes = _drawn_planes(stack.sizes.get("Z", 1), inputs_per_stack, rng)
         try:
-            refocused = partial(_refocused, model, ensemble=ensemble, device=device)
-            _score_stack(refocused, stack, truth, planes, distances, pairs)
+            refocused = partial(
+                _refocused, model, microscope=microscope, ensemble=ensemble, device=device
+            )
+            _score_stack(refocused, stack, truth, planes, distances, pairs, covered)
         except FluoFocusError as error:
             raise FluoFocusError(f"{stack.name or f'stack {done}'}: {error}") from error
         if progress is not None:
@@ -98,7 +108,7 @@ def evaluate(
             f"No stack has two planes {_listed(distances)} µm apart; "
             "give thicker stacks or smaller distances."
         )
-    return Evaluation(model.card.name, tuple(scores))
+    return Evaluation(model.card.name, tuple(scores), None if covered is None else covered.result())
 
 
 def _checked_distances(
@@ -122,14 +132,15 @@ def _checked_distances(
 
 
 def _score_stack(
-    refocused: Callable[..., dict[int, FloatArray]],
+    refocused: Callable[..., dict[int, Output]],
     stack: xr.DataArray,
     truth: xr.DataArray,
     planes: list[int],
     distances: list[float],
     pairs: list[PairScores],
+    covered: CoverageCount | None,
 ) -> None:
-    """Refocus these planes of a stack and add to the pairs of each distance."""
+    """Refocus these planes of a stack, add to the pairs of each distance and to the coverage."""
     z_um = _plane_positions(stack)
     if truth.shape != stack.shape:
         raise FluoFocusError(
@@ -140,7 +151,11 @@ def _score_stack(
         targets = _target_planes(z_um, plane, distances)
         outputs = refocused(stack, plane, z_um, targets)
         for index, target in targets.items():
-            pairs[index].add(outputs[target], _counts(stack, plane), _counts(truth, target))
+            output, error = outputs[target]
+            true_plane = _counts(truth, target)
+            pairs[index].add(output, _counts(stack, plane), true_plane)
+            if covered is not None and error is not None:
+                covered.add(output, error, true_plane)
 
 
 def _plane_positions(stack: xr.DataArray) -> Positions:
@@ -179,10 +194,11 @@ def _refocused(
     z_um: Positions,
     targets: dict[int, int],
     *,
+    microscope: Microscope | None,
     ensemble: bool,
     device: str,
-) -> dict[int, FloatArray]:
-    """Refocus one plane to others; returns counts (Y, X) by plane number."""
+) -> dict[int, Output]:
+    """Refocus one plane to others; returns counts (Y, X), and expected errors, by plane number."""
     planes = sorted(set(targets.values()), key=lambda target: z_um[target])
     if not planes:
         return {}
@@ -192,10 +208,15 @@ def _refocused(
         plane=plane,
         z_um=[float(z_um[target] - z_um[plane]) for target in planes],
         allow_extrapolation=True,  # a plane may be half a step beyond the distance checked
+        microscope=microscope,
+        uncertainty=model.card.error is not None,
         ensemble=ensemble,
         device=device,
     )
-    return {target: virtual.values[index] for index, target in enumerate(planes)}
+    if model.card.error is None:
+        return {target: (virtual.values[index], None) for index, target in enumerate(planes)}
+    image, error = virtual.values
+    return {target: (image[index], error[index]) for index, target in enumerate(planes)}
 
 
 def _counts(stack: xr.DataArray, plane: int) -> FloatArray:

@@ -9,25 +9,35 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
+from dask.base import is_dask_collection
 from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import VoxelSize
-from fluofocus.models.bundle import Model, load_model
+from fluofocus.models.bundle import ErrorCalibration, Model, ModelCard, load_model
 from fluofocus.models.ensemble import TurnEnsemble
-from fluofocus.prepare.normalise import Normalisation, normalisation_from_image
+from fluofocus.models.network import RefocusingNetwork
+from fluofocus.optics.description import blur_parameters
+from fluofocus.optics.microscope import Microscope
+from fluofocus.prepare.normalise import (
+    Normalisation,
+    common_normalisation,
+    normalisation_from_image,
+)
 from fluofocus.refocus.grid import Grid, Resample, fit_grid
-from fluofocus.refocus.memory import FLOAT_BYTES, Network, Plan, make_plan, measure_footprint
+from fluofocus.refocus.memory import FLOAT_BYTES, Plan, make_plan, measure_footprint
 from fluofocus.refocus.request import (
+    Planes,
     Targets,
     as_images,
     extrapolation_um,
     find_targets,
+    input_positions_um,
     square_pixel_size_um,
 )
 from fluofocus.refocus.surface import Surface
@@ -41,7 +51,9 @@ class Options:
     z_um: Sequence[float] | None = None
     surface: Surface | str | None = None
     pixel_size_um: float | None = None
-    plane: int | None = None
+    plane: Planes = None
+    microscope: Microscope | None = None
+    uncertainty: bool = False
     allow_extrapolation: bool = False
     resample: Resample = "auto"
     ensemble: bool = False
@@ -54,10 +66,13 @@ class Job:
     """All that is needed to compute any plane of any frame."""
 
     images: xr.DataArray
+    input_z_um: list[float]
     pixel_size_um: float
     targets: Targets
+    optics: Tensor | None
+    error: ErrorCalibration | None
     grid: Grid
-    network: Network
+    network: RefocusingNetwork
     device: torch.device
     plan: Plan
     normalisations: list[Normalisation]
@@ -65,8 +80,8 @@ class Job:
 
     @property
     def frames(self) -> list[tuple[int, ...]]:
-        """Indices of the images over the input's T and C axes, as far as it has them."""
-        return list(np.ndindex(self.images.shape[:-2]))
+        """Indices of the fields over the input's T and C axes, as far as it has them."""
+        return list(np.ndindex(self.images.shape[:-3]))
 
     @property
     def is_identified(self) -> bool:
@@ -76,14 +91,21 @@ class Job:
     @property
     def dims(self) -> str:
         """Axis letters of the result."""
-        leading = "".join(str(dim) for dim in self.images.dims[:-2])
+        leading = "".join(str(dim) for dim in self.images.dims[:-3])
+        if self.error is not None and "C" not in leading:
+            leading += "C"
         return leading + ("YX" if self.targets.z_um is None else "ZYX")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the result."""
-        planes = () if self.targets.z_um is None else (len(self.targets.z_um),)
-        return (*self.images.shape[:-2], *planes, *self.grid.input_yx)
+        sizes = {**self.images.sizes, "C": self._channels * (1 if self.error is None else 2)}
+        sizes["Z"] = len(self.targets.z_um or [0.0])
+        return (*(sizes[dim] for dim in self.dims[:-2]), *self.grid.input_yx)
+
+    @property
+    def _channels(self) -> int:
+        return self.images.sizes.get("C", 1)
 
     @property
     def voxel_size_um(self) -> VoxelSize:
@@ -94,28 +116,56 @@ class Job:
 
     @property
     def channel_names(self) -> list[str] | None:
-        """Names of the channels, where the input has them."""
-        if "C" not in self.images.coords:
-            return None
-        return [str(name) for name in np.ravel(self.images.coords["C"].values)]
+        """Names of the channels, where the input has them or there are errors."""
+        names = None
+        if "C" in self.images.coords:
+            names = [str(name) for name in np.ravel(self.images.coords["C"].values)]
+        if self.error is None:
+            return names
+        names = names or ["refocused"] * self._channels
+        return [*names, *(f"{name}, expected absolute error" for name in names)]
 
-    def index(self, frame: tuple[int, ...], plane: int) -> tuple[int, ...]:
-        """Return where a plane lies over the leading axes of the result."""
-        return frame if self.targets.z_um is None else (*frame, plane)
+    def indices(self, frame: tuple[int, ...], plane: int) -> list[tuple[int, ...]]:
+        """Return where a plane, and where its error, lie over the leading axes of the result."""
+        leading = [frame]
+        if self.error is not None:
+            rest, channel = (frame[:-1], frame[-1]) if "C" in self.images.dims else (frame, 0)
+            leading = [(*rest, channel), (*rest, channel + self._channels)]
+        return leading if self.targets.z_um is None else [(*each, plane) for each in leading]
 
     def load(self, frame: tuple[int, ...], normalisation: Normalisation) -> Tensor:
-        """Read one image and return it normalised on the network's padded grid."""
-        counts = torch.from_numpy(_read_frame(self.images, frame).astype(np.float32))
-        return self.grid.to_network(normalisation.apply(counts), "bicubic")
+        """Read one field and return it normalised on the network's padded grid."""
+        return self.prepare(self.read(frame), normalisation)
+
+    def read(self, frame: tuple[int, ...]) -> AnyArray:
+        """Return the input planes of one field as they were recorded, ``(N, Y, X)`` in counts."""
+        return _read_frame(self.images, frame)
+
+    def prepare(self, planes: AnyArray, normalisation: Normalisation) -> Tensor:
+        """Return ``(N, Y, X)`` input planes normalised on the network's padded grid, batched."""
+        counts = torch.from_numpy(planes.astype(np.float32))
+        images = [self.grid.to_network(normalisation.apply(plane), "bicubic") for plane in counts]
+        return torch.cat(images, dim=1)
 
     def padded_dpm(self) -> Tensor:
-        """Return the targets as ``(1, T)``, or ``(1, 1, H, W)`` on the padded grid, in µm."""
+        """Return the targets' distances from each input plane in µm.
+
+        ``(1, N, T)``, or ``(1, N, 1, H, W)`` on the padded grid.
+        """
         dpm = torch.from_numpy(self.targets.dpm_um)
-        return dpm[None] if dpm.ndim == 1 else self.grid.to_network(dpm, "bilinear")
+        if dpm.ndim == 2:
+            dpm = self.grid.to_network(dpm, "bilinear")[0]
+        inputs = torch.tensor(self.input_z_um).view(-1, *[1] * dpm.ndim)
+        return (dpm - inputs)[None]
 
 
 def prepare_job(
-    image: xr.DataArray | AnyArray, model: str | Path | Model, options: Options, *, in_memory: bool
+    image: xr.DataArray | AnyArray,
+    model: str | Path | Model,
+    options: Options,
+    *,
+    in_memory: bool,
+    workers_device: torch.device | None = None,
 ) -> Job:
     """Check everything that can be checked before the first plane is computed.
 
@@ -125,13 +175,16 @@ def prepare_job(
     ----------
     in_memory
         Whether the result will be held in memory, at the expense of the budget.
+    workers_device
+        The device of the workers of a cluster, if they shall do the work; the network
+        then stays on the CPU here.
 
     Raises
     ------
     FluoFocusError
         If anything asked for is not possible; the message says what to do.
     """
-    device = choose_device(options.device)
+    device = workers_device or choose_device(options.device)
     images = as_images(image, pixel_size_um=options.pixel_size_um, plane=options.plane)
     pixel_size_um = options.pixel_size_um or square_pixel_size_um(images)
     input_yx = (images.sizes["Y"], images.sizes["X"])
@@ -139,13 +192,8 @@ def prepare_job(
         options.z_um, options.surface, shape_yx=input_yx, pixel_size_um=pixel_size_um
     )
     bundle = model if isinstance(model, Model) else load_model(model)
-    # a copy, because the caller's network may be in training
-    module = copy.deepcopy(bundle.network).cpu().float().eval()
-    if options.ensemble:
-        _require_no_orientation(bundle)
-        module = TurnEnsemble(module).eval()
-    module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = cast(Network, module)
+    module = make_network(bundle, ensemble=options.ensemble)
+    network = module
     grid = fit_grid(
         input_yx,
         pixel_size_um=pixel_size_um,
@@ -153,27 +201,93 @@ def prepare_job(
         size_multiple=network.size_multiple,
         resample=options.resample,
     )
-    provenance = _provenance(images, bundle, targets, options)
+    input_z_um = input_positions_um(images)
+    _require_abilities(bundle, options, len(input_z_um))
+    optics = told_optics(bundle.card, options.microscope)
+    provenance = _provenance(images, bundle, targets, input_z_um, options)
+    if bundle.card.training.optics_told:
+        provenance["optics"] = "average" if optics is None else "as calibrated"
     if options.ensemble:
         provenance["ensemble"] = True
     if grid.is_resampled:
         provenance["resampled_to_um"] = bundle.card.training.pixel_size_um
-    result_bytes = FLOAT_BYTES * math.prod(images.shape) * targets.count
+    images_out = math.prod(images.shape) // len(input_z_um) * (2 if options.uncertainty else 1)
+    result_bytes = FLOAT_BYTES * images_out * targets.count
     plan = make_plan(
         network,
-        measure_footprint(network, dpm_is_image=targets.dpm_um.ndim == 2),
+        measure_footprint(
+            network,
+            inputs=len(input_z_um),
+            dpm_is_image=targets.dpm_um.ndim == 2,
+            with_error=options.uncertainty,
+        ),
         grid,
         planes=targets.count,
+        images=math.prod(images.shape[:-3]),
         memory_gb=options.memory_gb,
         held_bytes=result_bytes if in_memory else 0,
         on_cpu=device.type == "cpu",
     )
     normalisations = _normalise_frames(images)
     provenance["normalisation"] = [dataclasses.asdict(each) for each in normalisations]
-    module.to(device)
+    if workers_device is None:
+        module.to(device)
     return Job(
-        images, pixel_size_um, targets, grid, network, device, plan, normalisations, provenance
+        images,
+        input_z_um,
+        pixel_size_um,
+        targets,
+        optics,
+        bundle.card.error if options.uncertainty else None,
+        grid,
+        network,
+        device,
+        plan,
+        normalisations,
+        provenance,
     )
+
+
+def _require_abilities(bundle: Model, options: Options, inputs: int) -> None:
+    """Refuse what this model was not made for."""
+    card = bundle.card
+    if inputs > 1 and card.training.input_planes == 1:
+        raise FluoFocusError(
+            f"Model {card.name} was trained for one input plane but {inputs} are given: choose one "
+            "with --plane (plane=), or a model trained with input_planes."
+        )
+    if options.uncertainty and card.error is None:
+        raise FluoFocusError(
+            f"Model {card.name} has no error output: leave out --uncertainty (uncertainty=), or "
+            "train it again with this version."
+        )
+
+
+def told_optics(card: ModelCard, microscope: Microscope | None) -> Tensor | None:
+    """Return what a model is told of a microscope, ``(1, P)``; None where it is told nothing.
+
+    That is so for a model that was never told any, and for a microscope whose
+    aberrations were not measured.
+    """
+    if not card.training.optics_told or microscope is None or not microscope.is_calibrated:
+        return None
+    return blur_parameters(microscope, card.microscope)[None]
+
+
+def make_network(bundle: Model, *, ensemble: bool) -> RefocusingNetwork:
+    """Return what refocuses with a model, on the CPU.
+
+    Raises
+    ------
+    FluoFocusError
+        If an ensemble is asked for and turned images mean nothing to the model.
+    """
+    # a copy, because the caller's network may be in training
+    module: RefocusingNetwork = copy.deepcopy(bundle.network).cpu().float().eval()
+    if ensemble:
+        _require_no_orientation(bundle)
+        module = TurnEnsemble(module).eval()
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _require_no_orientation(bundle: Model) -> None:
@@ -205,15 +319,23 @@ def choose_device(name: str) -> torch.device:
 
 
 def _read_frame(images: xr.DataArray, frame: tuple[int, ...]) -> AnyArray:
-    return np.asarray(images.data[frame])
+    pixels = images.data[frame]
+    if is_dask_collection(pixels):  # threads of this process, whatever Dask's default is
+        pixels = pixels.compute(scheduler="threads")
+    return np.asarray(pixels)
+
+
+def field_normalisation(planes: AnyArray) -> Normalisation:
+    """Return the one normalisation of a field's ``(N, Y, X)`` input planes."""
+    return common_normalisation([normalisation_from_image(plane) for plane in planes])
 
 
 def _normalise_frames(images: xr.DataArray) -> list[Normalisation]:
-    frames = list(np.ndindex(images.shape[:-2]))
+    frames = list(np.ndindex(images.shape[:-3]))
     normalisations = []
     for frame in frames:
         try:
-            normalisations.append(normalisation_from_image(_read_frame(images, frame)))
+            normalisations.append(field_normalisation(_read_frame(images, frame)))
         except FluoFocusError as error:
             if len(frames) == 1:
                 raise
@@ -224,7 +346,11 @@ def _normalise_frames(images: xr.DataArray) -> list[Normalisation]:
 
 
 def _provenance(
-    images: xr.DataArray, bundle: Model, targets: Targets, options: Options
+    images: xr.DataArray,
+    bundle: Model,
+    targets: Targets,
+    input_z_um: list[float],
+    options: Options,
 ) -> dict[str, Any]:
     trained = bundle.card.training
     record: dict[str, Any] = {
@@ -237,8 +363,14 @@ def _provenance(
         record["input_provenance"] = images.attrs["provenance"]
     if options.plane is not None:
         record["plane"] = options.plane
+    if len(input_z_um) > 1:
+        record["input_z_um"] = input_z_um
+    if options.uncertainty and bundle.card.error is not None:
+        record["error_calibration"] = bundle.card.error.model_dump(mode="json")
+    distances = np.subtract.outer(targets.dpm_um.ravel(), np.asarray(input_z_um, np.float32))
+    nearest = np.abs(distances).argmin(axis=1)[:, None]
     extrapolated_um = extrapolation_um(
-        targets.dpm_um,
+        np.take_along_axis(distances, nearest, axis=1),
         trained.defocus_um,
         allow=options.allow_extrapolation,
         model_name=bundle.card.name,

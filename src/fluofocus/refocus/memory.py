@@ -6,13 +6,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fluofocus.data.tiling import Tile, round_up, tiles
 from fluofocus.errors import FluoFocusError
+from fluofocus.models.network import RefocusingNetwork
 from fluofocus.refocus.grid import Grid
 
 GIB = 2**30
@@ -30,6 +31,9 @@ Measured with tiles of 1024 to 2048 pixels: 1.0 to 1.6 to encode, 2.4 to 2.8 to 
 FRAME_COPIES = 6
 """Arrays of the size of the image, beside the group's planes, that live while it is prepared."""
 
+AHEAD_COPIES = 8
+"""More such arrays where there are several images: the next is prepared, results are written."""
+
 NETWORK_SHARE = 0.7
 """Share of what is then free that activations may take; output on its way takes the rest."""
 
@@ -42,27 +46,6 @@ CPU_BATCH_PX = 512**2
 Measured with `swift` on two cores: 12 ms a plane of 512x512 pixels one at a time, 25 ms eight
 at a time.
 """
-
-
-class Network(Protocol):
-    """What the engine uses of a refocusing network (see `fluofocus.models`)."""
-
-    @property
-    def size_multiple(self) -> int:
-        """What height and width must be a multiple of."""
-
-    @property
-    def receptive_field_px(self) -> int:
-        """How far away an input pixel can be and still change an output pixel."""
-
-    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Map ``(1, 1, H, W)`` to features."""
-
-    def decode(self, features: tuple[Tensor, ...], dpm_um: Tensor) -> Tensor:
-        """Refocus by ``(1, T)`` or ``(1, T, H, W)`` µm; returns ``(1, T, H, W)``."""
-
-    def modules(self) -> Iterator[nn.Module]:
-        """Walk over all layers."""
 
 
 @dataclass(frozen=True)
@@ -83,26 +66,33 @@ class Plan:
     planes_per_group: int
 
 
-def measure_footprint(network: Network, *, dpm_is_image: bool) -> Footprint:
+def measure_footprint(
+    network: RefocusingNetwork,
+    *,
+    inputs: int = 1,
+    dpm_is_image: bool = False,
+    with_error: bool = False,
+) -> Footprint:
     """Run a network on a small blank image, on the CPU, and note how large its layers get."""
     side = 4 * network.size_multiple
-    image = torch.zeros(1, 1, side, side)
-    dpm = torch.zeros(1, 1, side, side) if dpm_is_image else torch.zeros(1, 1)
+    image = torch.zeros(1, inputs, side, side)
+    dpm = torch.zeros(1, inputs, 1, *([side, side] if dpm_is_image else []))
     with torch.inference_mode():
         with _largest_layer(network) as encode:
             features = network.encode(image)
         with _largest_layer(network) as decode:
-            network.decode(features, dpm)
+            network.decode(features, dpm, with_error=with_error)
     kept = sum(_bytes(feature) for feature in features)
     return Footprint(*(count / side**2 for count in (kept, max(encode), max(decode))))
 
 
 def make_plan(
-    network: Network,
+    network: RefocusingNetwork,
     footprint: Footprint,
     grid: Grid,
     *,
     planes: int,
+    images: int = 1,
     memory_gb: float,
     held_bytes: int = 0,
     on_cpu: bool = True,
@@ -110,14 +100,17 @@ def make_plan(
     """Choose tiles, batches and groups such that the process stays within a budget.
 
     The budget is shared by the libraries (`LIBRARY_BYTES`), copies of one image
-    (`FRAME_COPIES`), what is held anyway, the activations of one batch (`LIVE_LAYERS`
-    times its largest layer) and, where results are resampled, the planes of a group.
+    (`FRAME_COPIES`, `AHEAD_COPIES`), what is held anyway, the activations of one batch
+    (`LIVE_LAYERS` times its largest layer) and, where results are resampled, the planes of
+    a group.
     The choice depends on nothing else, so that a resumed run repeats it.
 
     Parameters
     ----------
     planes
         Target planes per image.
+    images
+        How many images there are.
     memory_gb
         The budget of the whole process, in GiB.
     held_bytes
@@ -131,7 +124,8 @@ def make_plan(
         If the budget is too small for this image and network.
     """
     image_bytes = FLOAT_BYTES * max(math.prod(grid.input_yx), math.prod(grid.padded_yx))
-    free = memory_gb * GIB - LIBRARY_BYTES - FRAME_COPIES * image_bytes - held_bytes
+    copies = FRAME_COPIES if images == 1 else FRAME_COPIES + AHEAD_COPIES
+    free = memory_gb * GIB - LIBRARY_BYTES - copies * image_bytes - held_bytes
     per_px = LIVE_LAYERS * max(footprint.encode, footprint.decode) + footprint.features
     multiple, halo_px = network.size_multiple, network.receptive_field_px
     tile_px = math.isqrt(max(0, int(NETWORK_SHARE * free / per_px))) // multiple * multiple
@@ -156,7 +150,7 @@ def make_plan(
 
 
 @contextmanager
-def _largest_layer(network: Network) -> Iterator[list[int]]:
+def _largest_layer(network: nn.Module) -> Iterator[list[int]]:
     sizes = [0]
 
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:

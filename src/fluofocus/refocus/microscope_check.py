@@ -61,6 +61,24 @@ def _warn_of_lost_sides(waves: float, trained_waves: float, model_name: str) -> 
     )
 
 
+def advice(model: str | Path, microscope: Microscope | None) -> str | None:
+    """Say what a model would do better with, None where it has what it can use.
+
+    Raises
+    ------
+    FluoFocusError
+        If the model cannot be read.
+    """
+    card = read_card(model)
+    if not card.training.optics_told or (microscope is not None and microscope.is_calibrated):
+        return None
+    given = "no microscope" if microscope is None else f"{microscope.name}, which is not calibrated"
+    return (
+        f"Model {card.name} was given {given}: it works with an average over the microscopes it "
+        "was trained on. It does better with yours: 'fluofocus calibrate', then --microscope."
+    )
+
+
 def check_microscope(
     image: xr.DataArray, model: str | Path | Model, microscope: Microscope
 ) -> float | None:

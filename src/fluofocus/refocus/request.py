@@ -12,17 +12,20 @@ import numpy as np
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.stack import check_dims, make_stack, voxel_size_um
+from fluofocus.io.stack import check_dims, known_voxel_size_um, make_stack, voxel_size_um
 from fluofocus.refocus.grid import PIXEL_TOLERANCE
 from fluofocus.refocus.parsing import parse_surface
 from fluofocus.refocus.surface import Surface
 from fluofocus.units import AnyArray, FloatArray
 
+Planes = int | Sequence[int] | None
+"""Which plane of a stack, or which planes, are refocused."""
+
 
 def as_images(
-    image: xr.DataArray | AnyArray, *, pixel_size_um: float | None, plane: int | None
+    image: xr.DataArray | AnyArray, *, pixel_size_um: float | None, plane: Planes
 ) -> xr.DataArray:
-    """Return images of one plane each, with dims out of TCYX.
+    """Return the planes that are refocused, with dims out of TCZYX, Z of at least one.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ def as_images(
     pixel_size_um
         The pixel size, where the image carries none or a wrong one.
     plane
-        Which plane of a z stack to refocus, from 0.
+        Which plane of a z stack to refocus, from 0; or which planes, in any order.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def as_images(
             f"The image holds values of type {image.dtype}: give the camera's counts, "
             "integers or real numbers."
         )
-    return _choose_plane(image, plane)
+    return _choose_planes(image, plane)
 
 
 def _from_array(image: AnyArray, pixel_size_um: float | None) -> xr.DataArray:
@@ -70,18 +73,53 @@ def _from_array(image: AnyArray, pixel_size_um: float | None) -> xr.DataArray:
     return make_stack(image, "YX", (math.nan, pixel, pixel))
 
 
-def _choose_plane(image: xr.DataArray, plane: int | None) -> xr.DataArray:
+def _choose_planes(image: xr.DataArray, plane: Planes) -> xr.DataArray:
     planes = image.sizes.get("Z", 1)
     if plane is None and planes > 1:
         raise FluoFocusError(
             f"The input is a stack of {planes} planes but one image is refocused: choose the "
-            f"plane with --plane (plane=), 0 to {planes - 1}."
+            f"plane, or several, with --plane (plane=), 0 to {planes - 1}."
         )
-    if plane is not None and not 0 <= plane < planes:
+    chosen = [0] if plane is None else [plane] if isinstance(plane, int) else list(plane)
+    for index in chosen:
+        if not 0 <= index < planes:
+            raise FluoFocusError(
+                f"There is no plane {index} in an input of {planes}: choose 0 to {planes - 1}."
+            )
+    if not chosen or len(set(chosen)) < len(chosen):
         raise FluoFocusError(
-            f"There is no plane {plane} in an input of {planes}: choose 0 to {planes - 1}."
+            "Each input plane must be given once, and at least one: correct --plane (plane=)."
         )
-    return image.isel(Z=plane or 0) if "Z" in image.dims else image
+    if "Z" not in image.dims:
+        return image.expand_dims("Z", axis=-3)
+    if "Z" not in image.coords and planes > 1:
+        step_um, _, _ = known_voxel_size_um(image)
+        image = image.assign_coords(Z=step_um * np.arange(planes))
+    return image.isel(Z=chosen)
+
+
+def input_positions_um(images: xr.DataArray) -> list[float]:
+    """Return where the input planes lie, in µm above the first of them.
+
+    Raises
+    ------
+    FluoFocusError
+        If there are several and their positions are unknown, or two coincide.
+    """
+    if images.sizes["Z"] == 1:
+        return [0.0]
+    z_um = np.asarray(images.coords["Z"].values, float)
+    if not np.isfinite(z_um).all():
+        raise FluoFocusError(
+            "The positions of the input planes are unknown: give the distance of the planes "
+            "with --z-step (z_step_um of read_stack)."
+        )
+    if len(np.unique(z_um)) < len(z_um):
+        raise FluoFocusError(
+            "Two input planes lie at the same position: leave out one of them, or correct the "
+            "positions in the file."
+        )
+    return [float(z) for z in z_um - z_um[0]]
 
 
 def square_pixel_size_um(image: xr.DataArray) -> float:

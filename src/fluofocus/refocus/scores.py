@@ -13,6 +13,7 @@ import torch
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.measure.image import METRICS, gap_closed
+from fluofocus.refocus.coverage import Coverage
 from fluofocus.units import FloatArray
 from fluofocus.whole_files import write_whole
 
@@ -57,10 +58,14 @@ class DistanceScores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one model by refocusing distance, from lowest to highest."""
+    """Scores of one model by refocusing distance, from lowest to highest.
+
+    ``coverage`` is that of its expected errors, None for a model without them.
+    """
 
     model_name: str
     distances: tuple[DistanceScores, ...]
+    coverage: Coverage | None = None
 
     def to_rows(self) -> list[dict[str, float]]:
         """Return one flat row per distance, with columns such as ``pearson_output_mean``."""

@@ -31,6 +31,7 @@ from fluofocus.report.drawing import (
 from fluofocus.units import AnyArray
 
 if TYPE_CHECKING:
+    from fluofocus.refocus.coverage import Coverage
     from fluofocus.refocus.scores import Evaluation
 
 COLOURS = {"input": "#8a8f98", "output": "#c2410c"}
@@ -77,6 +78,21 @@ def plot_evaluation(evaluation: Evaluation, path: str | Path) -> None:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{evaluation.model_name}: refocused against focus-scanned planes", fontsize=11)
+    save_figure(figure, path)
+
+
+def plot_coverage(coverage: Coverage, path: str | Path) -> None:
+    """Draw how often intervals held the truth against how often they should have."""
+    figure = new_figure(4.6, 4.2)
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="as promised")
+    axis.plot(coverage.nominal, coverage.all_pixels, "o-", label="all pixels")
+    axis.plot(coverage.nominal, coverage.bright_pixels, "s-", label="bright pixels")
+    axis.set_xlabel("nominal probability of the interval")
+    axis.set_ylabel("share of pixels whose truth it holds")
+    axis.set_xlim(0, 1)
+    axis.set_ylim(0, 1)
+    axis.legend(loc="upper left")
     save_figure(figure, path)
 
 

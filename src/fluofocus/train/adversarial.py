@@ -7,17 +7,17 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
+from torch import Tensor
 
 from fluofocus.models.discriminators import DeepZDiscriminator
+from fluofocus.models.network import RefocusingNetwork
 from fluofocus.train.config import AdversarialConfig, RegressionConfig
 from fluofocus.train.losses import (
     deceiving_loss,
     deep_z_generator_loss,
     discriminator_loss,
-    refocusing_loss,
 )
-from fluofocus.train.module import Batch, RefocusingTraining
+from fluofocus.train.module import Batch, RefocusingTraining, predict
 from fluofocus.train.regression import RegressionTraining
 
 
@@ -32,7 +32,7 @@ class DeepZTraining(RefocusingTraining):
     automatic_optimization = False
 
     def __init__(
-        self, network: nn.Module, config: AdversarialConfig, *, away_um: float = 1.0
+        self, network: RefocusingNetwork, config: AdversarialConfig, *, away_um: float = 1.0
     ) -> None:
         super().__init__(network, away_um=away_um)
         self.config = config
@@ -57,7 +57,7 @@ class DeepZTraining(RefocusingTraining):
         self.log("train_discriminator_loss", verdict_loss)
 
     def _refocus(self, batch: Batch) -> Tensor:
-        return _images(self.network(batch["image"], batch["dpm_um"]).float())
+        return _images(predict(self.network, batch).image)
 
     def _generator_loss(self, batch: Batch, target: Tensor) -> Tensor:
         output = self._refocus(batch)
@@ -91,7 +91,7 @@ class AdversarialRegressionTraining(RegressionTraining):
     updates_per_step = 2
 
     def __init__(
-        self, network: nn.Module, config: RegressionConfig, *, away_um: float = 1.0
+        self, network: RefocusingNetwork, config: RegressionConfig, *, away_um: float = 1.0
     ) -> None:
         super().__init__(network, config, away_um=away_um)
         self.discriminator = DeepZDiscriminator("compact")
@@ -102,9 +102,8 @@ class AdversarialRegressionTraining(RegressionTraining):
         refocused: list[Tensor] = []
 
         def network_loss() -> Tensor:
-            output = self.network(batch["image"], batch["dpm_um"]).float()
+            loss, output = self.network_loss(batch)
             refocused.append(output.detach())
-            loss = refocusing_loss(output, batch["target"], self.config.loss)
             return loss + self.config.adversarial_weight * deceiving_loss(self._verdict(output))
 
         loss = update(self, generator, network_loss, clip=self.config.gradient_clip)

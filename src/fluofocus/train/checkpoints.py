@@ -141,7 +141,8 @@ class LastCheckpoint(Checkpoint):
 def load_first_weights(network: nn.Module, source: str) -> None:
     """Give a network the weights of a model, a model file, or a training's checkpoint.
 
-    Of a checkpoint, the averaged weights are taken where there are any. Nothing is
+    Of a checkpoint, the averaged weights are taken where there are any. Parts that the
+    source has not, such as an error output, keep their initial weights. Nothing is
     unpickled but tensors and plain values.
 
     Raises
@@ -154,7 +155,7 @@ def load_first_weights(network: nn.Module, source: str) -> None:
     else:
         weights = load_model(source).network.state_dict()
     _require_same_network(network, weights, source)
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, strict=False)
 
 
 def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:
@@ -194,9 +195,9 @@ def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:
 def _require_same_network(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in weights.items()}
-    if wanted == found:
+    differing = sorted(key for key in found if wanted.get(key) != found[key])
+    if not differing:
         return
-    differing = sorted(key for key in wanted | found if wanted.get(key) != found.get(key))
     raise FluoFocusError(
         f"start_from {source} holds another network than the configuration asks for: "
         f"{len(differing)} of its tensors differ, the first is {differing[0]}; "

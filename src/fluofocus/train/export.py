@@ -9,10 +9,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from fluofocus.data.simulated import SimulationConfig
-from fluofocus.models.bundle import Model, ModelCard, TrainingRange, save_model
+from fluofocus.models.bundle import (
+    ErrorCalibration,
+    Model,
+    ModelCard,
+    TrainingRange,
+    save_model,
+)
+from fluofocus.models.network import RefocusingNetwork
 from fluofocus.optics.microscope import Microscope
 from fluofocus.simulate.draws import OpticsDraws
 from fluofocus.train.config import TrainConfig
@@ -21,11 +27,12 @@ from fluofocus.train.config import TrainConfig
 def write_model(
     config: TrainConfig,
     microscope: Microscope,
-    network: nn.Module,
+    network: RefocusingNetwork,
     path: Path,
     *,
     steps: int,
     scores: dict[str, float],
+    error: ErrorCalibration | None,
     device: torch.device,
 ) -> ModelCard:
     """Write a trained network as a model file; return its card."""
@@ -35,7 +42,7 @@ def write_model(
         name=config.name,
         title=config.title or f"{config.architecture} for {microscope.name}",
         architecture=config.architecture,
-        architecture_config=config.architecture_config,
+        architecture_config=network.config.model_dump(mode="json"),
         microscope=microscope,
         training=TrainingRange(
             defocus_um=(-reach, reach),
@@ -45,6 +52,10 @@ def write_model(
             if simulation
             else (),
             flips_and_rotations=config.data.flips_and_rotations,
+            input_planes=config.data.input_planes if network.fuses_planes else 1,
+            optics_told=network.takes_optics
+            and simulation is not None
+            and simulation.known_optics_share > 0,
         ),
         description=config.description,
         data=describe_data(config),
@@ -54,6 +65,7 @@ def write_model(
         created=datetime.now(UTC),
         fluofocus_version=version("fluofocus"),
         scores={name: value for name, value in scores.items() if math.isfinite(value)},
+        error=error,
         limits=config.limits,
     )
     return save_model(Model(card, network), path)

@@ -27,6 +27,7 @@ class LossConfig(BaseModel):
     l1: Weight = 1.0
     rms: Weight = 0.5
     spectral: Weight = 0.1
+    error: Weight = 0.1
 
 
 def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tensor:
@@ -51,6 +52,17 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
     if config.spectral:
         total = total + config.spectral * _spectral_error(output, target)
     return total
+
+
+def error_loss(error: Tensor, output: Tensor, target: Tensor) -> Tensor:
+    """Return how badly expected absolute errors fit the true ones, a scalar.
+
+    The negative log-likelihood of the residuals under Laplace distributions of these scales,
+    least where they are the mean absolute residual. It does not move the output itself: as a
+    loss of the output it would spare the pixels that are hard.
+    """
+    residual = (output.detach() - target).abs()
+    return (residual / error + error.log()).mean()
 
 
 def _spectral_error(output: Tensor, target: Tensor) -> Tensor:

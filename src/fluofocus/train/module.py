@@ -6,12 +6,25 @@ import math
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.measure.image import METRICS
+from fluofocus.models.network import Refocused, RefocusingNetwork
 
 Batch = dict[str, Tensor]
+
+
+def predict(network: RefocusingNetwork, batch: Batch) -> Refocused:
+    """Refocus a batch, in float32, telling the network of the optics if it wants to know."""
+    optics = batch["optics"] if network.takes_optics else None
+    image, error = network.predict(batch["image"], batch["dpm_um"], optics)
+    return Refocused(image.float(), None if error is None else error.float())
+
+
+def nearest_um(dpm_um: Tensor) -> Tensor:
+    """Return how far each target ``(B, T)`` is from the nearest of its inputs ``(B, N, T)``."""
+    return dpm_um.abs().amin(dim=1)
 
 
 class RefocusingTraining(LightningModule):
@@ -30,14 +43,14 @@ class RefocusingTraining(LightningModule):
     gradient_clip: float | None = None
     """Norm to which Lightning clips gradients; it may not where a scheme updates by itself."""
 
-    def __init__(self, network: nn.Module, *, away_um: float = 1.0) -> None:
+    def __init__(self, network: RefocusingNetwork, *, away_um: float = 1.0) -> None:
         super().__init__()
         self.network = network
         self.away_um = away_um
         self._held_out: list[dict[str, Tensor]] = []
 
     @property
-    def kept(self) -> nn.Module:
+    def kept(self) -> RefocusingNetwork:
         """The network that is validated and ends up in the model file."""
         return self.network
 
@@ -47,7 +60,7 @@ class RefocusingTraining(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Score the kept network on held-out pairs."""
-        output = self.kept(batch["image"], batch["dpm_um"]).float()
+        output = predict(self.kept, batch).image
         if not torch.isfinite(output).all():
             raise FluoFocusError(
                 "The training diverged: the network's output is no longer finite; "
@@ -68,11 +81,11 @@ class RefocusingTraining(LightningModule):
     def scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Return scores of ``(B, T, H, W)`` output, one per image, NaN for those too close."""
         target = batch["target"]
-        unrefocused = batch["image"].expand_as(target)
+        unrefocused = batch["image"][:, :1].expand_as(target)
         r_out, r_in = (  # of a constant image it is not defined: there is none
             METRICS["pearson"](image, target).nan_to_num(0.0) for image in (output, unrefocused)
         )
-        close = batch["dpm_um"].abs() <= self.away_um
+        close = nearest_um(batch["dpm_um"]) <= self.away_um
         gap_closed = (r_out - r_in) / (1 - r_in).clamp(min=1e-3)
         return {
             "mae": METRICS["mae"](output, target),

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from fluofocus.train.data import TrainingData
-from fluofocus.train.module import Batch, RefocusingTraining
+from fluofocus.train.module import Batch, RefocusingTraining, nearest_um, predict
 
 _LOSS_EVERY = 20
 _SAMPLES = 3
@@ -104,14 +104,13 @@ class SamplePictures(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, TrainingData)
         batch = {key: value[:_SAMPLES] for key, value in data.validation_batches()[0].items()}
-        farthest = batch["dpm_um"].abs().argmax(dim=1, keepdim=True)
-        batch["dpm_um"] = batch["dpm_um"].gather(1, farthest)
-        batch["target"] = torch.stack(
-            [target[index] for target, index in zip(batch["target"], farthest, strict=True)]
-        )
+        farthest = nearest_um(batch["dpm_um"]).argmax(dim=1)
+        field = torch.arange(len(farthest))
+        batch["dpm_um"] = batch["dpm_um"][field, :, farthest, None]
+        batch["target"] = batch["target"][field, farthest, None]
         with torch.no_grad():
-            image, dpm = (batch[key].to(pl_module.device) for key in ("image", "dpm_um"))
-            output = pl_module.kept(image, dpm).float().cpu()
+            on_device = {key: value.to(pl_module.device) for key, value in batch.items()}
+            output = predict(pl_module.kept, on_device).image.cpu()
         self.folder.mkdir(parents=True, exist_ok=True)
         draw_samples(batch, output, self.folder / f"step-{steps_done(trainer):07d}.png")
 
@@ -124,7 +123,8 @@ def draw_samples(batch: Batch, output: torch.Tensor, path: Path) -> None:
     Parameters
     ----------
     batch
-        ``image`` and ``target`` ``(B, 1, H, W)``, ``dpm_um`` ``(B, 1)``.
+        ``image`` ``(B, N, H, W)``, of which the first is drawn; ``dpm_um`` ``(B, N, 1)``;
+        ``target`` ``(B, 1, H, W)``.
     output
         ``(B, 1, H, W)``.
     """
@@ -139,7 +139,7 @@ def draw_samples(batch: Batch, output: torch.Tensor, path: Path) -> None:
     canvas = FigureCanvasAgg(figure)
     for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
         target = batch["target"][row, 0]
-        dpm_um = float(batch["dpm_um"][row, 0])
+        dpm_um = float(batch["dpm_um"][row, 0, 0])
         names = ("input", f"refocused by {dpm_um:+.1f} µm", "target")
         panels = (batch["image"][row, 0], output[row, 0], target)
         for axis, name, panel in zip(axes, names, panels, strict=True):

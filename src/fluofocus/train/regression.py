@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
+from fluofocus.models.network import RefocusingNetwork
 from fluofocus.train.config import RegressionConfig
-from fluofocus.train.losses import refocusing_loss
-from fluofocus.train.module import Batch, RefocusingTraining
+from fluofocus.train.losses import error_loss, refocusing_loss
+from fluofocus.train.module import Batch, RefocusingTraining, predict
 
 
 class RegressionTraining(RefocusingTraining):
     """Trains a refocusing network; ``averaged`` holds what is validated and kept."""
 
     def __init__(
-        self, network: nn.Module, config: RegressionConfig, *, away_um: float = 1.0
+        self, network: RefocusingNetwork, config: RegressionConfig, *, away_um: float = 1.0
     ) -> None:
         super().__init__(network, away_um=away_um)
         self.config = config
@@ -29,16 +30,24 @@ class RegressionTraining(RefocusingTraining):
             self.gradient_clip = config.gradient_clip
 
     @property
-    def kept(self) -> nn.Module:
+    def kept(self) -> RefocusingNetwork:
         """The network with averaged weights."""
-        return self.averaged.module
+        return cast(RefocusingNetwork, self.averaged.module)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Return the loss of one batch."""
-        output = self.network(batch["image"], batch["dpm_um"]).float()
-        loss = refocusing_loss(output, batch["target"], self.config.loss)
+        loss, _ = self.network_loss(batch)
         self.log("train_loss", loss)
         return loss
+
+    def network_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what the network minimises on a batch, and its output."""
+        refocused = predict(self.network, batch)
+        loss = refocusing_loss(refocused.image, batch["target"], self.config.loss)
+        if refocused.error is not None and self.config.loss.error > 0:
+            error = error_loss(refocused.error, refocused.image, batch["target"])
+            loss = loss + self.config.loss.error * error
+        return loss, refocused.image
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Update the weights and their average, both before a checkpoint can be written."""

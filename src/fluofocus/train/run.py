@@ -34,6 +34,7 @@ from fluofocus.train.checkpoints import (
 )
 from fluofocus.train.config import AdversarialConfig, TrainConfig
 from fluofocus.train.data import TrainingData
+from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import write_model
 from fluofocus.train.module import RefocusingTraining
 from fluofocus.train.monitors import ProgressBar, SamplePictures, steps_done
@@ -109,7 +110,7 @@ def run_training(
             directory,
             callbacks=[*callbacks, last],
             devices=devices,
-            strategy=_strategy(strategy, training),
+            strategy=_strategy(strategy),
             accelerator=accelerator,
         )
         try:
@@ -178,10 +179,9 @@ def _trainer(
     )
 
 
-def _strategy(strategy: str, training: RefocusingTraining) -> str:
-    """Let the processes expect that only generator or discriminator has gradients."""
-    adversarial = not training.automatic_optimization
-    return "ddp_find_unused_parameters_true" if strategy == "ddp" and adversarial else strategy
+def _strategy(strategy: str) -> str:
+    """Let the processes expect parts without gradients: what only some batches use."""
+    return "ddp_find_unused_parameters_true" if strategy == "ddp" else strategy
 
 
 def _callbacks(
@@ -236,6 +236,9 @@ def _finish(
             training.kept,
             directory.model_file,
             steps=steps,
+            error=calibrate_error(
+                training.kept, data.validation_batches(), trainer.strategy.root_device
+            ),
             scores={f"validation_{name}": value for name, value in scores.items()},
             device=trainer.strategy.root_device,
         )

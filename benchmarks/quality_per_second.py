@@ -1,0 +1,209 @@
+"""Which network refocuses best after the same training time, on the same stream of images.
+
+    python benchmarks/quality_per_second.py --minutes 120 \\
+        --network swift 'swift {}' --network deep_z 'deep_z {"width": "compact"}'
+
+Each network trains on one thread for so many minutes of processor time, on the same
+batches in the same order, with the scheme ``regression``; its learning rate falls to zero at the
+end of its time. What it then does to held-out beads, nuclei and filaments, from seeds
+that no training uses, is tabulated by distance. A run that was stopped goes on with the same
+command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
+from fluofocus.measure.image import METRICS
+from fluofocus.models import build_network
+from fluofocus.models.network import RefocusingNetwork
+from fluofocus.train.config import RegressionConfig, TrainConfig, load_train_config
+from fluofocus.train.module import nearest_um, predict
+from fluofocus.train.regression import RegressionTraining
+
+HELD_OUT_SEED = 9_500_000
+HELD_OUT_BATCHES = 24
+SAVE_EVERY_S = 300.0
+DISTANCES_UM = ((1.0, 4.0), (4.0, 7.0), (7.0, 10.0))
+KINDS = ("beads", "nuclei", "filaments")
+
+
+def main() -> None:
+    """Train what is asked for, side by side, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--network",
+        nargs=2,
+        action="append",
+        metavar=("NAME", "WHAT"),
+        required=True,
+        help="architecture, its configuration and RegressionConfig as JSON, the last two optional",
+    )
+    parser.add_argument("--minutes", type=float, default=10.0, help="of processor time, each")
+    parser.add_argument("--config", default="configs/air20x-base.yaml", help="of the images")
+    parser.add_argument("--seed", type=int, default=77)
+    parser.add_argument("--at-once", type=int, default=2, help="networks trained side by side")
+    parser.add_argument("--folder", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--output", type=Path, help="Markdown file; a .json goes beside it")
+    parser.add_argument("--only", help=argparse.SUPPRESS)  # set for the process of one network
+    arguments = parser.parse_args()
+    networks = dict(arguments.network)
+    if arguments.only:
+        train_one(arguments.only, networks[arguments.only], arguments)
+        return
+    command = [sys.executable, *sys.argv, "--only"]
+    running: list[subprocess.Popen[bytes]] = []
+    for name in networks:
+        running.append(subprocess.Popen([*command, name]))
+        while sum(process.poll() is None for process in running) >= arguments.at_once:
+            time.sleep(1)
+    if any(process.wait() for process in running):
+        sys.exit("a training failed")
+    results = [json.loads((arguments.folder / f"{name}.json").read_text()) for name in networks]
+    text = table(results, arguments)
+    print(text)
+    if arguments.output:
+        arguments.output.parent.mkdir(parents=True, exist_ok=True)
+        arguments.output.write_text(text, encoding="utf-8")
+        arguments.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+
+
+def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
+    """Train one network for its time and write its scores."""
+    torch.set_num_threads(1)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    architecture, *rest = what.split(" ", 1)
+    sizes, scheme = _json_pair(rest[0] if rest else "{}")
+    config, microscope = load_train_config(arguments.config)
+    torch.manual_seed(arguments.seed)
+    network = build_network(architecture, sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    regression = RegressionConfig.model_validate(config.training.model_dump() | scheme)
+    training = RegressionTraining(network, regression)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=regression.learning_rate, weight_decay=regression.weight_decay
+    )
+    state = arguments.folder / f"{name}.pt"
+    step, used_s = 0, 0.0
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        training.load_state_dict(saved["training"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, used_s = saved["step"], saved["used_s"]
+    stream = SimulatedPairs(
+        microscope,
+        _images(config),
+        batch_size=regression.batch_size,
+        seed=arguments.seed,
+        start_batch=step,
+    )
+    budget_s, saved_s = 60 * arguments.minutes, used_s
+    started = time.process_time() - used_s
+    for batch in DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=8):
+        used_s = time.process_time() - started
+        if used_s - saved_s > SAVE_EVERY_S or used_s >= budget_s:
+            content = {"training": training.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(content | {"step": step, "used_s": used_s}, state)
+            saved_s = used_s
+            print(f"{name}: step {step}, {used_s / 60:.0f} minutes", file=sys.stderr, flush=True)
+        if used_s >= budget_s:
+            break
+        warm = min(1.0, (step + 1) / (regression.warmup_steps + 1))
+        rate = 0.5 * (1 + math.cos(math.pi * used_s / budget_s))
+        for group in optimizer.param_groups:
+            group["lr"] = regression.learning_rate * warm * rate
+        with torch.autocast("cpu", torch.bfloat16):
+            loss, _ = training.network_loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), regression.gradient_clip)
+        optimizer.step()
+        training.averaged.update_parameters(network)
+        step += 1
+    scores = {"name": name, "what": what, "steps": step, "minutes": arguments.minutes}
+    scores["parameters"] = sum(weight.numel() for weight in network.parameters())
+    scores["gap_closed"] = held_out_scores(training.kept, config, arguments)
+    (arguments.folder / f"{name}.json").write_text(json.dumps(scores) + "\n")
+
+
+def _json_pair(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read one or two JSON objects that follow each other."""
+    decoder = json.JSONDecoder()
+    first, end = decoder.raw_decode(text)
+    rest = text[end:].strip()
+    return first, json.loads(rest) if rest else {}
+
+
+def _images(config: TrainConfig) -> SimulationConfig:
+    assert config.simulation is not None
+    return config.simulation.model_copy(update={"images_per_specimen": 20})
+
+
+def held_out_scores(
+    network: RefocusingNetwork, config: TrainConfig, arguments: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Return the share of the gap closed by kind of specimen, a number per range of distances."""
+    scores = {}
+    network = network.eval()
+    _, microscope = load_train_config(arguments.config)
+    for index, kind in enumerate(KINDS):
+        simulation = _images(config)
+        draws = tuple(draw for draw in simulation.phantoms if draw.phantom == kind)
+        held_out = simulation.model_copy(update={"phantoms": draws, "images_per_specimen": 4})
+        pairs = SimulatedPairs(microscope, held_out, batch_size=8, seed=HELD_OUT_SEED + index)
+        before: dict[int, list[Tensor]] = {}
+        after: dict[int, list[Tensor]] = {}
+        for _, batch in zip(range(HELD_OUT_BATCHES), pairs, strict=False):
+            with torch.no_grad():
+                output = predict(network, batch).image
+            r_in, r_out = (
+                METRICS["pearson"](image, batch["target"])
+                for image in (batch["image"][:, :1].expand_as(output), output)
+            )
+            distance = nearest_um(batch["dpm_um"])
+            for place, (low, high) in enumerate(DISTANCES_UM):
+                chosen = (distance > low) & (distance <= high)
+                before.setdefault(place, []).append(r_in[chosen])
+                after.setdefault(place, []).append(r_out[chosen])
+        means = [
+            (torch.cat(before[place]).mean(), torch.cat(after[place]).mean()) for place in before
+        ]
+        scores[kind] = [float((r_out - r_in) / (1 - r_in)) for r_in, r_out in means]
+    return scores
+
+
+def table(results: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
+    """Format the results as Markdown."""
+    ranges = [f"{low:g}–{high:g}" for low, high in DISTANCES_UM]
+    columns = [f"{kind} {span} µm" for kind in KINDS for span in ranges]
+    lines = [
+        "# Quality after equal training time",
+        "",
+        f"Written by `{shlex.join(['python', *sys.argv])}`.",
+        f"Share of the gap to the true plane that is closed, {HELD_OUT_BATCHES * 8} held-out fields "
+        f"of each kind, {arguments.minutes:g} minutes of one core for each network.",
+        "",
+        "| network | parameters | steps | " + " | ".join(columns) + " |",
+        "|---" * (3 + len(columns)) + "|",
+    ]
+    for result in results:
+        cells = [f"{gap:.3f}" for kind in KINDS for gap in result["gap_closed"][kind]]
+        head = [result["name"], f"{result['parameters'] / 1e6:.2f} M", str(result["steps"])]
+        lines.append("| " + " | ".join([*head, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Makes a network's error output honest, on held-out pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from fluofocus.measure.uncertainty import PROBABILITIES, error_scale, interval_half_widths
+from fluofocus.models.bundle import ErrorCalibration
+from fluofocus.models.network import RefocusingNetwork
+from fluofocus.train.module import Batch, predict
+
+_PIXELS_PER_BATCH = 200_000
+
+
+def calibrate_error(
+    network: RefocusingNetwork, batches: list[Batch], device: torch.device
+) -> ErrorCalibration | None:
+    """Compare predicted with true errors of a network on held-out batches.
+
+    Returns
+    -------
+    ErrorCalibration or None
+        None where the network has no error output.
+    """
+    if not network.has_error:
+        return None
+    network = network.to(device).eval()
+    generator = torch.Generator().manual_seed(0)
+    errors, predictions = [], []
+    for batch in batches:
+        with torch.no_grad():
+            image, predicted = predict(network, {k: v.to(device) for k, v in batch.items()})
+        assert predicted is not None  # the network has an error output
+        residual = (image.cpu() - batch["target"]).abs().flatten()
+        chosen = torch.randperm(len(residual), generator=generator)[:_PIXELS_PER_BATCH]
+        errors.append(residual[chosen].numpy())
+        predictions.append(predicted.cpu().flatten()[chosen].numpy())
+    error, prediction = np.concatenate(errors), np.concatenate(predictions)
+    scale = error_scale(error, prediction)
+    return ErrorCalibration(
+        scale=scale,
+        probabilities=PROBABILITIES,
+        half_widths=interval_half_widths(error, prediction * np.float32(scale)),
+    )
