@@ -50,6 +50,7 @@ class Field:
         peak_photons: float,
     ) -> None:
         self.generator = torch.Generator().manual_seed(seed)
+        self.microscope = microscope
         self.camera = microscope.camera
         grid = SpecimenGrid((size_px, size_px), microscope.pixel_size_um, tuple(depths_um.tolist()))
         self.specimen = phantom.draw(grid, self.generator)

@@ -25,7 +25,7 @@ from fluofocus.measure.beads import find_beads, match_beads
 from fluofocus.measure.image import METRICS, gap_closed
 from fluofocus.measure.resolution import axial_fwhm, lateral_fwhm
 from fluofocus.models.bundle import Model, load_model
-from fluofocus.optics.microscope import preset
+from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.simulate.phantoms import Beads, Nuclei
 
 SEED = 9_000_000
@@ -41,7 +41,11 @@ Row = dict[str, Any]
 
 
 def refocus(
-    model: Model, image: np.ndarray, distances_um: list[float], arguments: argparse.Namespace
+    model: Model,
+    image: np.ndarray,
+    distances_um: list[float],
+    field: Field,
+    arguments: argparse.Namespace,
 ) -> np.ndarray:
     """Return ``(Z, Y, X)`` counts."""
     stack = fluofocus.refocus(
@@ -49,9 +53,17 @@ def refocus(
         model=model,
         z_um=distances_um,
         pixel_size_um=model.card.training.pixel_size_um,
+        microscope=told(field, arguments),
         ensemble=arguments.ensemble,
     )
     return np.asarray(stack).reshape(len(distances_um), *image.shape)
+
+
+def told(field: Field, arguments: argparse.Namespace) -> Microscope | None:
+    """Return what a calibration of the field's microscope would say, if models are to be told."""
+    if not arguments.told:
+        return None
+    return field.microscope.model_copy(update={"is_calibrated": True})
 
 
 def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[Row]:
@@ -83,7 +95,7 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
         for distance in distances:
             for sign in (-1, 1):
                 image = field.exposure(field.plane(focus + sign * distance))
-                output = refocus(model, image, [-sign * distance], arguments)[0]
+                output = refocus(model, image, [-sign * distance], field, arguments)[0]
                 hits = find_beads(output).yx_px
                 matches = match_beads(hits, beads, tolerance=TOLERANCE_UM / field.pixel_um)
                 found[distance] += len(matches.known_index)
@@ -144,7 +156,7 @@ def axial_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[
         for field in fields:
             image = field.exposure(field.plane(start))
             reach = [float(z) for z in planes if abs(z - start) <= 10 and abs(z) <= 8]
-            stack = refocus(model, image, [z - start for z in reach], arguments)
+            stack = refocus(model, image, [z - start for z in reach], field, arguments)
             scan = field.truth[[field.plane(z) for z in reach]]
             beads = usable_beads(field, image)
             virtual += list(axial_fwhm(stack, beads, z_step_um=0.5).fwhm_um)
@@ -176,6 +188,7 @@ def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
         model=model,
         surface="tilt:1.5deg",
         pixel_size_um=field.pixel_um,
+        microscope=told(field, arguments),
         allow_extrapolation=True,
         ensemble=arguments.ensemble,
     )
@@ -231,7 +244,7 @@ def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list
                     if abs(target + sign * distance) > 10:
                         continue
                     image = field.exposure(field.plane(target + sign * distance))
-                    output = refocus(model, image, [-sign * distance], arguments)[0]
+                    output = refocus(model, image, [-sign * distance], field, arguments)[0]
                     truth = torch.from_numpy(field.truth[field.plane(target)])
                     r_in = float(
                         METRICS["pearson"](torch.from_numpy(image.astype(np.float32)), truth)
@@ -279,6 +292,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="bead field in pixels")
     parser.add_argument("--tilt-size", type=int, default=2048)
     parser.add_argument("--peak-photons", type=float, default=2000.0)
+    parser.add_argument("--told", action="store_true", help="tell the model the optics")
     parser.add_argument("--ensemble", action="store_true", help="average over eight turns")
     parser.add_argument("--only", choices=["beads", "axial", "tilt", "nuclei"], action="append")
     parser.add_argument("--output", type=Path, help="Markdown file; a .json goes beside it")

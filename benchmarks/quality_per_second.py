@@ -1,6 +1,6 @@
-"""Which network refocuses best after the same training time, on the same stream of images.
+r"""Which network refocuses best after the same training time, on the same stream of images.
 
-    python benchmarks/quality_per_second.py --minutes 120 \\
+    python benchmarks/quality_per_second.py --minutes 120 \
         --network swift 'swift {}' --network deep_z 'deep_z {"width": "compact"}'
 
 Each network trains on one thread for so many minutes of processor time, on the same
@@ -192,8 +192,8 @@ def table(results: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
         "# Quality after equal training time",
         "",
         f"Written by `{shlex.join(['python', *sys.argv])}`.",
-        f"Share of the gap to the true plane that is closed, {HELD_OUT_BATCHES * 8} held-out fields "
-        f"of each kind, {arguments.minutes:g} minutes of one core for each network.",
+        f"Share of the gap to the true plane that is closed, {HELD_OUT_BATCHES * 8} held-out "
+        f"fields of each kind, {arguments.minutes:g} minutes of one core for each network.",
         "",
         "| network | parameters | steps | " + " | ".join(columns) + " |",
         "|---" * (3 + len(columns)) + "|",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from fluofocus.models.network import Refocused
 from fluofocus.train.config import RegressionConfig, TrainConfig
 from fluofocus.train.losses import LossConfig, error_loss, refocusing_loss
 from fluofocus.train.regression import RegressionTraining
@@ -77,13 +78,13 @@ def test_scores_leave_out_pairs_that_are_close() -> None:
         "target": target,
         "dpm_um": torch.tensor([[[0.5, 2.0, -1.0]], [[-3.0, 0.0, 1.5]]]),
     }
-    scores = training.scores(target, batch)
+    scores = training.scores(Refocused(target), batch)
     close = torch.tensor([[True, False, True], [False, True, False]])
     for name in ("pearson", "gap_closed"):
         assert torch.equal(scores[name].isnan(), close)
         torch.testing.assert_close(scores[name][~close], torch.ones(3))
     assert scores["mae"].tolist() == [[0.0] * 3] * 2
-    flat = training.scores(torch.zeros_like(target), batch)
+    flat = training.scores(Refocused(torch.zeros_like(target)), batch)
     assert flat["pearson"][~close].tolist() == [0.0] * 3  # constant: undefined, counts as none
     assert math.isfinite(float(flat["gap_closed"].nanmedian()))
 

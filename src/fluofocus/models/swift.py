@@ -12,7 +12,7 @@ up to one, so that neither their number nor their order matters.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -33,13 +33,32 @@ _LARGEST_ASINH = 9.0
 
 _LARGEST_LOG_ERROR = 9.0
 _OPTICS_CHANNELS = 64
+_ERROR_CHANNELS = 32
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 Count = Annotated[int, Field(ge=1, le=16)]
 
 
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "encoder_channels": (16, 32, 48, 64),
+        "decoder_channels": (12, 16, 24, 32),
+        "residual_blocks": 1,
+    },
+    "base": {},
+    "large": {
+        "encoder_channels": (48, 96, 144, 192),
+        "decoder_channels": (36, 48, 72, 96),
+        "residual_blocks": 2,
+    },
+}
+"""Widths and depths that ``size`` in a configuration stands for."""
+
+
 class SwiftConfig(BaseModel):
     """Sizes of a `Swift` network; widths run from the finest to the coarsest level.
+
+    In place of widths and depths a configuration can name a ``size``: small, base or large.
 
     ``residual_blocks`` are those of every level of the encoder, or of each. ``output``
     says what the last layer's values mean: with ``sinh`` they are the inverse
@@ -60,6 +79,17 @@ class SwiftConfig(BaseModel):
     error_output: bool = True
     fuses_planes: bool = True
     takes_optics: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_size(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or "size" not in content:
+            return content
+        size = content["size"]
+        if size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}, not {size!r}")
+        rest = {key: value for key, value in content.items() if key != "size"}
+        return {**SIZES[size], **rest}
 
     @model_validator(mode="after")
     def _check_levels(self) -> SwiftConfig:
@@ -144,13 +174,16 @@ class Swift(RefocusingNetwork):
         shape = (dpm_um.shape[0], dpm_um.shape[2])
         x = self.decoder(laterals, distances, self.embedding, told)
         output = self.decoder.image(x)
-        if self.config.output == "sinh":
-            output = torch.sinh(output.clamp(-_LARGEST_ASINH, _LARGEST_ASINH))
-        image = output.reshape(*shape, *output.shape[-2:])
+        is_sinh = self.config.output == "sinh"
+        if is_sinh:
+            output = output.clamp(-_LARGEST_ASINH, _LARGEST_ASINH)
+        image = torch.sinh(output) if is_sinh else output
+        image = image.reshape(*shape, *image.shape[-2:])
         if not with_error:
             return Refocused(image)
-        log_error = self.decoder.log_error(x.detach())
-        error = torch.exp(log_error.clamp(-_LARGEST_LOG_ERROR, _LARGEST_LOG_ERROR))
+        error = self.decoder.error(x.detach())
+        if is_sinh:  # what is a small error of the last layer's value is one of the intensity
+            error = error * torch.cosh(output.detach())
         return Refocused(image, error.reshape(image.shape))
 
 
@@ -248,7 +281,15 @@ class Decoder(nn.Module):
             nn.Conv2d(config.embedding_channels, 1, 1) if config.fuses_planes else None
         )
         self.to_pixels = nn.Conv2d(decoder[0], 4, 3, padding=1)
-        self.to_log_error = nn.Conv2d(decoder[0], 4, 3, padding=1) if config.error_output else None
+        self.to_log_error = (
+            nn.Sequential(
+                nn.Conv2d(decoder[0], _ERROR_CHANNELS, 3, padding=1),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(_ERROR_CHANNELS, 4, 3, padding=1),
+            )
+            if config.error_output
+            else None
+        )
 
     def lateral_features(self, features: list[Tensor]) -> tuple[Tensor, ...]:
         """Narrow the encoder's features to the decoder's widths, once per image."""
@@ -309,11 +350,12 @@ class Decoder(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             return F.pixel_shuffle(self.to_pixels(x.float()), 2)
 
-    def log_error(self, x: Tensor) -> Tensor:
-        """Turn decoded features into the logarithm of each pixel's expected absolute error."""
+    def error(self, x: Tensor) -> Tensor:
+        """Turn decoded features into the expected absolute error of the last layer's values."""
         assert self.to_log_error is not None  # decode() sees to it
         with torch.autocast(x.device.type, enabled=False):
-            return F.pixel_shuffle(self.to_log_error(x.float()), 2)
+            log_error = F.pixel_shuffle(self.to_log_error(x.float()), 2)
+            return torch.exp(log_error.clamp(-_LARGEST_LOG_ERROR, _LARGEST_LOG_ERROR))
 
 
 class DecoderLevel(nn.Module):

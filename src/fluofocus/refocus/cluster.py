@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import queue
 import threading
@@ -165,6 +166,8 @@ def open_cluster(
             f"No Dask scheduler answers at {scheduler} within {CONNECT_TIMEOUT_S:g} s: start one "
             "with 'dask scheduler' and give the address that it prints, like tcp://host:8786."
         ) from error
+    # a lost scheduler is told in one sentence, not in tracebacks too
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with client:
         _require_like_workers(client)
         yield Cluster(client, reference)

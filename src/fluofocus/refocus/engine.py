@@ -219,10 +219,11 @@ def _run(job: Job, sink: Sink, progress: Progress | None) -> None:
     done = total - sum(frame.planes for frame in pending)
     dpm_um = job.padded_dpm()
     with (
-        read_ahead(pending, lambda work: job.load(work.frame, work.normalisation)) as frames,
+        read_ahead(pending, lambda work: job.read(work.frame)) as frames,
         write_behind(sink) as behind,
     ):
-        for work, image in frames:
+        for work, recorded in frames:
+            image = job.prepare(recorded, work.normalisation)
             for planes in compute(job, dpm_um, image, work, behind):
                 done += planes
                 if progress is not None:

@@ -133,10 +133,6 @@ class Job:
             leading = [(*rest, channel), (*rest, channel + self._channels)]
         return leading if self.targets.z_um is None else [(*each, plane) for each in leading]
 
-    def load(self, frame: tuple[int, ...], normalisation: Normalisation) -> Tensor:
-        """Read one field and return it normalised on the network's padded grid."""
-        return self.prepare(self.read(frame), normalisation)
-
     def read(self, frame: tuple[int, ...]) -> AnyArray:
         """Return the input planes of one field as they were recorded, ``(N, Y, X)`` in counts."""
         return _read_frame(self.images, frame)

@@ -31,8 +31,8 @@ Measured with tiles of 1024 to 2048 pixels: 1.0 to 1.6 to encode, 2.4 to 2.8 to 
 FRAME_COPIES = 6
 """Arrays of the size of the image, beside the group's planes, that live while it is prepared."""
 
-AHEAD_COPIES = 8
-"""More such arrays where there are several images: the next is prepared, results are written."""
+AHEAD_COPIES = 4
+"""More such arrays where there are several images: the next is read, results are written."""
 
 NETWORK_SHARE = 0.7
 """Share of what is then free that activations may take; output on its way takes the rest."""

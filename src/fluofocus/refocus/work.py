@@ -69,7 +69,7 @@ def compute(
     dpm_um
         Its targets in µm, as `Job.padded_dpm` returns them.
     image
-        The frame, as `Job.load` returns it.
+        The frame, as `Job.prepare` returns it.
     frame_work
         What to compute of the frame; works on the same tile follow each other and, where
         results are resampled, planes are whole.

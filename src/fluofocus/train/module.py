@@ -60,13 +60,13 @@ class RefocusingTraining(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Score the kept network on held-out pairs."""
-        output = predict(self.kept, batch).image
-        if not torch.isfinite(output).all():
+        refocused = predict(self.kept, batch)
+        if not torch.isfinite(refocused.image).all():
             raise FluoFocusError(
                 "The training diverged: the network's output is no longer finite; "
                 "start again with a lower learning rate."
             )
-        self._held_out.append(self.scores(output, batch))
+        self._held_out.append(self.scores(refocused, batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over all pairs, of all devices."""
@@ -78,9 +78,9 @@ class RefocusingTraining(LightningModule):
             score = values.nanmedian() if name == "gap_closed" else values.nanmean()
             self.log(f"val_{name}", score, sync_dist=True)
 
-    def scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def scores(self, refocused: Refocused, batch: Batch) -> dict[str, Tensor]:
         """Return scores of ``(B, T, H, W)`` output, one per image, NaN for those too close."""
-        target = batch["target"]
+        output, target = refocused.image, batch["target"]
         unrefocused = batch["image"][:, :1].expand_as(target)
         r_out, r_in = (  # of a constant image it is not defined: there is none
             METRICS["pearson"](image, target).nan_to_num(0.0) for image in (output, unrefocused)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from fluofocus.models.network import RefocusingNetwork
+from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.train.config import RegressionConfig
 from fluofocus.train.losses import error_loss, refocusing_loss
 from fluofocus.train.module import Batch, RefocusingTraining, predict
@@ -43,21 +43,23 @@ class RegressionTraining(RefocusingTraining):
     def network_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what the network minimises on a batch, and its output."""
         refocused = predict(self.network, batch)
-        loss = refocusing_loss(refocused.image, batch["target"], self.config.loss)
-        if refocused.error is not None and self.config.loss.error > 0:
-            error = error_loss(refocused.error, refocused.image, batch["target"])
-            loss = loss + self.config.loss.error * error
-        return loss, refocused.image
+        return self._loss(refocused, batch["target"]), refocused.image
+
+    def _loss(self, refocused: Refocused, target: Tensor) -> Tensor:
+        weights = self.config.loss
+        loss = refocusing_loss(refocused.image, target, weights)
+        if refocused.error is not None and weights.error > 0:
+            loss = loss + weights.error * error_loss(refocused.error, refocused.image, target)
+        return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         """Update the weights and their average, both before a checkpoint can be written."""
         super().optimizer_step(*arguments, **options)
         self.averaged.update_parameters(self.network)
 
-    def scores(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def scores(self, refocused: Refocused, batch: Batch) -> dict[str, Tensor]:
         """Add the loss to the scores."""
-        loss = refocusing_loss(output, batch["target"], self.config.loss)
-        return super().scores(output, batch) | {"loss": loss}
+        return super().scores(refocused, batch) | {"loss": self._loss(refocused, batch["target"])}
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up, plateau and cosine."""
