@@ -20,6 +20,7 @@ from fluofocus.models import build_network
 from fluofocus.models.bundle import (
     CARD_KEY,
     DIGEST_KEY,
+    ErrorCalibration,
     Model,
     ModelCard,
     TrainingRange,
@@ -100,6 +101,7 @@ def _write_images(folder: Path, counts: np.ndarray) -> None:
     tifffile.imwrite(folder / "colour.tif", np.zeros((40, 40, 3), np.uint8), photometric="rgb")
     tifffile.imwrite(folder / "heights.tif", np.full((40, 40), 2, np.float32))
     tifffile.imwrite(folder / "heights-small.tif", np.full((20, 30), 2, np.float32))
+    tifffile.imwrite(folder / "heights-nan.tif", np.full((40, 40), np.nan, np.float32))
     whole = (folder / "good.ome.tif").read_bytes()
     (folder / "cut.ome.tif").write_bytes(whole[: len(whole) // 2])
     (folder / "text.tif").write_text("no picture " * 50)
@@ -145,6 +147,14 @@ def _write_models(folder: Path) -> None:
     )
     path = folder / "toy.safetensors"
     text = save_model(Model(card, build_network("swift", SMALL_SWIFT)), path).model_dump_json()
+    able = card.model_copy(
+        update={
+            "name": "able",
+            "training": card.training.model_copy(update={"input_planes": 2, "optics_told": True}),
+            "error": ErrorCalibration(scale=1.0, probabilities=(0.9,), half_widths=(2.3,)),
+        }
+    )
+    save_model(Model(able, build_network("swift", SMALL_SWIFT)), folder / "able.safetensors")
     weights, whole = load_file(path), path.read_bytes()
 
     def save(name: str, text: str, digest: str) -> None:

@@ -54,6 +54,13 @@ TARGETS = [
     ("--surface cylinder:1um", "give a larger"),
     ("--surface poly:0,x", "'x' where a number must stand"),
 ]
+SEVERAL = [
+    ("able", "stack.ome.tif --plane 0 --plane 0", "must be given once"),
+    ("able", "stack.ome.tif --plane 0 --plane 1 --plane 5", "no plane 5"),
+    ("toy", "stack.ome.tif --plane 0 --plane 1", "trained for one input plane but 2 are given"),
+    ("toy", "good.ome.tif --uncertainty", "no error output", "leave out --uncertainty"),
+    ("able", "good.ome.tif --surface heights-nan.tif", "NaN or infinite"),
+]
 OUTPUTS = [
     ("out.png", "ends in .ome.tif"),
     ("nowhere/out.ome.tif", "folder nowhere does not exist"),
@@ -118,6 +125,14 @@ COMMANDS = [
     *(
         (f"refocus good.ome.tif --model toy.safetensors -o out.ome.tif {target}", *words)
         for target, *words in TARGETS
+    ),
+    *(
+        (
+            f"refocus {given} --model {model}.safetensors -o out.ome.tif"
+            + ("" if "--surface" in given else " --z 1"),
+            *words,
+        )
+        for model, given, *words in SEVERAL
     ),
     *(
         (f"refocus good.ome.tif --model toy.safetensors --z 1 -o {output}", *words)

@@ -157,3 +157,15 @@ def test_a_refused_write_leaves_no_file_of_that_name(
     assert outcome.code == 2, outcome.err
     assert "File too large" in outcome.err
     assert all(path.name.endswith(".partial") for path in out.iterdir())
+
+
+def test_errors_are_written_as_channels_and_advice_is_given(run: Callable, out: Path) -> None:
+    command = "refocus stack.ome.tif --model able.safetensors --plane 2 --plane 0 --z -1:1:1"
+    outcome = run(f"{command} --uncertainty -o out/a.ome.tif")
+    assert outcome.code == 0, outcome.err
+    assert "given no microscope" in outcome.err
+    assert "fluofocus calibrate" in outcome.err
+    result = read_stack(out / "a.ome.tif")
+    assert result.dims == ("C", "Z", "Y", "X")
+    assert str(result.coords["C"].values[1]).endswith("expected absolute error")
+    assert (result.values[1] > 0).all()
