@@ -197,9 +197,9 @@ class OpticsEmbedding(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(PARAMETERS, _OPTICS_CHANNELS),
-            nn.ReLU(inplace=True),
+            nn.SiLU(),  # rectified, its units died in training
             nn.Linear(_OPTICS_CHANNELS, _OPTICS_CHANNELS),
-            nn.ReLU(inplace=True),
+            nn.SiLU(),
         )
         self.to_distance = nn.Linear(_OPTICS_CHANNELS, config.embedding_channels)
         self.to_levels = nn.ModuleList(
