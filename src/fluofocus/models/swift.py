@@ -199,7 +199,7 @@ class OpticsEmbedding(nn.Module):
             nn.Linear(PARAMETERS, _OPTICS_CHANNELS),
             nn.SiLU(),  # rectified, its units died in training
             nn.Linear(_OPTICS_CHANNELS, _OPTICS_CHANNELS),
-            nn.SiLU(),
+            nn.LayerNorm(_OPTICS_CHANNELS),
         )
         self.to_distance = nn.Linear(_OPTICS_CHANNELS, config.embedding_channels)
         self.to_levels = nn.ModuleList(
