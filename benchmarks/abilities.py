@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import xarray as xr
 from held_out_fields import Field, optics
+from pages import publish
 
 import fluofocus
 from fluofocus.io import make_stack
@@ -201,10 +202,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text, encoding="utf-8")
+    publish(text, arguments.output)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pages import publish
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -73,11 +74,8 @@ def main() -> None:
     if any(process.wait() for process in running):
         sys.exit("a training failed")
     results = [json.loads((arguments.folder / f"{name}.json").read_text()) for name in networks]
-    text = table(results, arguments)
-    print(text)
+    publish(table(results, arguments), arguments.output)
     if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text, encoding="utf-8")
         arguments.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
 
 

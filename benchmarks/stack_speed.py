@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from pages import publish
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -206,10 +207,7 @@ def main() -> None:
             "",
         ]
     )
-    print(text)
-    if arguments.output:
-        arguments.output.parent.mkdir(parents=True, exist_ok=True)
-        arguments.output.write_text(text, encoding="utf-8")
+    publish(text, arguments.output)
 
 
 if __name__ == "__main__":
