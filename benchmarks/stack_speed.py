@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fluofocus.data.tiling import tiles
 from fluofocus.models import build_network
 from fluofocus.models.network import RefocusingNetwork
-from fluofocus.models.swift import SIZES
+from fluofocus.models.swift_config import SIZES
 from fluofocus.refocus.memory import CPU_BATCH_PX, LARGEST_BATCH, LIVE_LAYERS, measure_footprint
 
 PLANES_SHOWN = (1, 11, 21, 41, 81)

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.network import RefocusingNetwork
-from fluofocus.models.swift import Swift, SwiftConfig
+from fluofocus.models.swift import Swift
+from fluofocus.models.swift_config import SwiftConfig
 
 
 @dataclass(frozen=True)
