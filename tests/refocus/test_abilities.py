@@ -150,7 +150,9 @@ def test_optics_are_told_if_they_were_measured(able_model: Model, stack: xr.Data
     assert not np.allclose(results["none"].values, results["measured"].values)
     told = {name: result.attrs["provenance"]["optics"] for name, result in results.items()}
     assert told == {"none": "average", "sheet": "average", "measured": "as calibrated"}
-    assert blur_parameters(measured, able_model.card.microscope)[0] == 1
+    parameters = blur_parameters(measured, able_model.card.microscope).tolist()
+    recorded = results["measured"].attrs["provenance"]["blur_parameters"]
+    assert recorded == pytest.approx(parameters, abs=1e-3)
 
 
 def test_advice_is_given_where_a_calibration_would_help(able_model: Model, tmp_path: Path) -> None:

@@ -203,6 +203,8 @@ def prepare_job(
     provenance = _provenance(images, bundle, targets, input_z_um, options)
     if bundle.card.training.optics_told:
         provenance["optics"] = "average" if optics is None else "as calibrated"
+    if optics is not None:  # so that a run is not resumed with another calibration
+        provenance["blur_parameters"] = [round(value, 4) for value in optics[0].tolist()]
     if options.ensemble:
         provenance["ensemble"] = True
     if grid.is_resampled:
