@@ -1,15 +1,18 @@
-"""The held-out fields of `main_job.py`: microscopes drawn, specimens imaged, exposures made."""
+"""Held-out fields for the benchmarks: microscopes drawn, specimens imaged, exposures made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from fluofocus.measure.image import METRICS
 from fluofocus.measure.resolution import lateral_fwhm
 from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.psf import point_spread_function
 from fluofocus.simulate.camera import expected_counts, record
 from fluofocus.simulate.draws import OpticsDraws
 from fluofocus.simulate.image_formation import ImageFormation
@@ -19,6 +22,7 @@ from fluofocus.train.config import load_train_config
 
 BACKGROUND_PHOTONS = 10.0
 EDGE_PX = 16
+NUCLEI_DISTANCES_UM = (2.0, 4.0, 6.0, 8.0, 10.0)
 
 _BEYOND: dict[str, Any] = {
     "other_zernike_rms_waves": 0.03,
@@ -48,6 +52,7 @@ class Field:
         depths_um: torch.Tensor,
         seed: int,
         peak_photons: float,
+        psf: Callable[..., torch.Tensor] = point_spread_function,
     ) -> None:
         self.generator = torch.Generator().manual_seed(seed)
         self.microscope = microscope
@@ -55,7 +60,7 @@ class Field:
         grid = SpecimenGrid((size_px, size_px), microscope.pixel_size_um, tuple(depths_um.tolist()))
         self.specimen = phantom.draw(grid, self.generator)
         self.pixel_um = microscope.pixel_size_um
-        photons = ImageFormation(microscope, grid, planes_um)(self.specimen)
+        photons = ImageFormation(microscope, grid, planes_um, psf=psf)(self.specimen)
         self.planes_um = planes_um
         self.photons = photons / photons.max() * peak_photons + BACKGROUND_PHOTONS
         self.truth = expected_counts(self.photons, self.camera).numpy()
@@ -81,6 +86,34 @@ class Field:
     def plane(self, z_um: float) -> int:
         """Index of the plane nearest to a depth."""
         return int((self.planes_um - z_um).abs().argmin())
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A recorded plane, how far away another one is, and what is truly there."""
+
+    image: np.ndarray
+    distance_um: float
+    truth: np.ndarray
+
+    def correlations(self, output: np.ndarray) -> tuple[float, float]:
+        """Return Pearson's correlation of the recorded and of the refocused plane."""
+        truth, image, result = (
+            torch.from_numpy(x.astype(np.float32)) for x in (self.truth, self.image, output)
+        )
+        pearson = METRICS["pearson"]
+        return float(pearson(image, truth)), float(pearson(result, truth))
+
+
+def nuclei_pairs(field: Field) -> Iterator[tuple[float, Pair]]:
+    """Expose a field of nuclei at each distance from each of some planes within it."""
+    for distance in NUCLEI_DISTANCES_UM:
+        for target in (-5.0, -2.5, 0.0, 2.5, 5.0):
+            for sign in (-1, 1):
+                if abs(target + sign * distance) > 10:
+                    continue
+                image = field.exposure(field.plane(target + sign * distance))
+                yield distance, Pair(image, -sign * distance, field.truth[field.plane(target)])
 
 
 def optics(config_path: str, where: str, count: int, seed: int) -> Iterator[Microscope]:

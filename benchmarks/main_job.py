@@ -18,11 +18,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from held_out_fields import BACKGROUND_PHOTONS, EDGE_PX, Field, optics, usable_beads
+from held_out_fields import (
+    BACKGROUND_PHOTONS,
+    EDGE_PX,
+    NUCLEI_DISTANCES_UM,
+    Field,
+    nuclei_pairs,
+    optics,
+    usable_beads,
+)
 
 import fluofocus
 from fluofocus.measure.beads import find_beads, match_beads
-from fluofocus.measure.image import METRICS, gap_closed
+from fluofocus.measure.image import gap_closed
 from fluofocus.measure.resolution import axial_fwhm, lateral_fwhm
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.optics.microscope import Microscope, preset
@@ -224,37 +232,23 @@ def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
 
 def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[Row]:
     """Share of the gap closed on nuclei, by distance."""
-    planes = torch.arange(-20, 21) * 0.5
-    distances = [2.0, 4.0, 6.0, 8.0, 10.0]
-    scores: dict[float, list[tuple[float, float]]] = {d: [] for d in distances}
     microscopes = optics(arguments.config, where, arguments.fields, SEED + 3)
+    scores: dict[float, list[tuple[float, float]]] = {d: [] for d in NUCLEI_DISTANCES_UM}
     for index, microscope in enumerate(microscopes):
         field = Field(
             microscope,
             Nuclei(),
             arguments.size // 2,
-            planes,
+            torch.arange(-20, 21) * 0.5,
             torch.arange(-16, 17) * 0.5,
             SEED + 2000 + 10 * index,
             arguments.peak_photons,
         )
-        for distance in distances:
-            for target in (-5.0, -2.5, 0.0, 2.5, 5.0):
-                for sign in (-1, 1):
-                    if abs(target + sign * distance) > 10:
-                        continue
-                    image = field.exposure(field.plane(target + sign * distance))
-                    output = refocus(model, image, [-sign * distance], field, arguments)[0]
-                    truth = torch.from_numpy(field.truth[field.plane(target)])
-                    r_in = float(
-                        METRICS["pearson"](torch.from_numpy(image.astype(np.float32)), truth)
-                    )
-                    r_out = float(
-                        METRICS["pearson"](torch.from_numpy(output.astype(np.float32)), truth)
-                    )
-                    scores[distance].append((r_in, r_out))
+        for distance, pair in nuclei_pairs(field):
+            output = refocus(model, pair.image, [pair.distance_um], field, arguments)[0]
+            scores[distance].append(pair.correlations(output))
     rows = []
-    for distance in distances:
+    for distance in NUCLEI_DISTANCES_UM:
         r_in, r_out = np.mean(scores[distance], axis=0)
         rows.append(
             {

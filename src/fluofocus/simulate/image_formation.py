@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -37,8 +38,10 @@ class ImageFormation:
         planes_um: Tensor,
         *,
         depth_dependent: bool = False,
+        psf: Callable[..., Tensor] = point_spread_function,
     ) -> None:
         self.grid = grid
+        self._psf = psf
         self.planes_um = torch.as_tensor(planes_um, dtype=torch.float32, device=grid.device)
         depths = torch.tensor(grid.depths_um, device=grid.device)
         defocus = self.planes_um[:, None] - depths[None]
@@ -62,7 +65,7 @@ class ImageFormation:
         oversampling = self.grid.oversampling
         patch = _psf_pixels(microscope, float(defocus_um.abs().max()))
         patch_yx = (min(patch, self.grid.shape_yx[0]), min(patch, self.grid.shape_yx[1]))
-        psf = point_spread_function(
+        psf = self._psf(
             microscope,
             defocus_um,
             (patch_yx[0] * oversampling, patch_yx[1] * oversampling),
