@@ -156,3 +156,39 @@ def test_images_without_signal_are_reported() -> None:
     )
     with pytest.raises(FluoFocusError, match="raise peak_photons"):
         source.pair(0)
+
+
+def test_confocal_targets_show_less_of_what_is_out_of_focus() -> None:
+    microscope = preset("leica-63x-1.4-oil")
+    config = {
+        "phantoms": [{"phantom": "filaments", "parameters": {"thickness_um": 3.0}}],
+        "depth_um": 2.0,
+        "defocus_um": 2.0,
+        "z_step_um": (0.25, 0.25),
+        "crop_px": 48,
+        "planes_per_specimen": 6,
+        "specimens_in_memory": 2,
+        "microscopes_in_memory": 1,
+        "flips_and_rotations": False,
+    }
+    haze = {}
+    inputs = []
+    for modality in ("widefield", "confocal"):
+        simulation = SimulationConfig.model_validate({**config, "target_modality": modality})
+        source = SimulatedPairs(microscope, simulation, batch_size=1, seed=0).source(0)
+        pairs = [source.pair(number) for number in range(4)]
+        targets = torch.stack([pair["target"] for pair in pairs]).flatten(1)
+        bright = targets.amax(dim=1)
+        haze[modality] = (targets - targets.amin(dim=1)[:, None]).mean(dim=1) / bright
+        inputs.append(torch.stack([pair["image"] for pair in pairs]))
+    torch.testing.assert_close(*inputs)
+    assert (haze["confocal"] < 0.8 * haze["widefield"]).all()
+
+
+def test_confocal_targets_need_an_excitation_wavelength() -> None:
+    microscope = preset("olympus-20x-0.75").model_copy(update={"excitation_wavelength_nm": None})
+    config = SimulationConfig.model_validate(
+        {"phantoms": [{"phantom": "beads"}], "target_modality": "confocal"}
+    )
+    with pytest.raises(FluoFocusError, match="excitation_wavelength_nm"):
+        SimulatedPairs(microscope, config, batch_size=1, seed=0)

@@ -9,10 +9,11 @@ import yaml
 from pydantic import BaseModel
 
 from fluofocus.cli import app
-from fluofocus.data.measured import MeasuredConfig
+from fluofocus.data.prepared import PreparedConfig
 from fluofocus.data.simulated import SimulationConfig
 from fluofocus.models import MODELS
 from fluofocus.optics.microscope import Camera, Microscope
+from fluofocus.prepare.config import PrepareConfig
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw
 from fluofocus.simulate.phantoms import PHANTOMS
 from fluofocus.train.config import AdversarialConfig, RegressionConfig, TrainConfig
@@ -25,7 +26,8 @@ DOCUMENTED = (
     AdversarialConfig,
     LossConfig,
     SimulationConfig,
-    MeasuredConfig,
+    PreparedConfig,
+    PrepareConfig,
     OpticsDraws,
     PhantomDraw,
     Microscope,

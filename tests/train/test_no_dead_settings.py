@@ -15,6 +15,8 @@ from fluofocus.io import make_stack, write_stack
 from fluofocus.models.bundle import read_card
 from fluofocus.models.discriminators import DeepZDiscriminator
 from fluofocus.optics.microscope import Microscope, preset
+from fluofocus.prepare.config import PrepareConfig
+from fluofocus.prepare.run import prepare_dataset
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw
 from fluofocus.simulate.stack import simulate_stack
 from fluofocus.train import run
@@ -58,6 +60,7 @@ SIMULATION = {
     "flips_and_rotations": False,
     "input_planes": 3,
     "known_optics_share": 0.0,
+    "target_modality": "confocal",
 }
 LOSS = {"l1": 0.1, "rms": 5.0, "spectral": 3.0, "error": 5.0}
 REGRESSION = {
@@ -99,7 +102,7 @@ TRAIN = {
     "seed": 9,
     "start_from": "the baseline",
     "precision": "bf16-mixed",
-    "measured": "a stack",
+    "prepared": "a dataset",
     "validate_every": 2,
     "validation_batches": 2,
     "early_stopping_checks": 1,
@@ -304,18 +307,20 @@ def test_train_field_has_an_effect(
     if field == "start_from":
         has_effect(training, {})
         changes["start_from"] = str(baselines[repr(training)]["path"])
-    if field == "measured":
+    if field == "prepared":
         stack = simulate_stack(
             preset("olympus-20x-0.75"),
             "beads",
             shape_yx=(200, 40),
-            planes_um=[-1.0, 0.0, 1.0],
+            planes_um=[-1.5, -0.5, 0.5, 1.5],
             seed=0,
         )
         path = tmp_path / "scan.ome.tif"
         write_stack(path, make_stack(stack.counts, "ZYX", (1.0, 0.325, 0.325)))
-        measured = {"stacks": [str(path)], "crop_px": 32, "defocus_um": 2.0}
-        changes = {"measured": measured, "simulation": None}
+        prepare = PrepareConfig(region_px=32, validation_share=0.3)
+        prepare_dataset([path], tmp_path / "scan.zarr", prepare)
+        prepared = {"dataset": str(tmp_path / "scan.zarr"), "crop_px": 32, "defocus_um": 2.0}
+        changes = {"prepared": prepared, "simulation": None}
     if field == "output_dir":
         changes["output_dir"] = tmp_path / "elsewhere"
     assert has_effect(training, {}, **changes)

@@ -21,7 +21,7 @@ SIMULATION = {"phantoms": [{"phantom": "beads"}]}
     [
         ("{name: a, microscope: x", "is not valid YAML"),
         (yaml.safe_dump(["a list"]), "the top level"),
-        (yaml.safe_dump({"name": "a", "microscope": "m"}), "either simulation or measured"),
+        (yaml.safe_dump({"name": "a", "microscope": "m"}), "either simulation or prepared"),
         (
             yaml.safe_dump(
                 {"name": "a", "microscope": "m", "simulation": SIMULATION, "training": {"lr": 1}}

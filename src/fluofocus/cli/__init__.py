@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli import microscope, refocusing, simulation, training
+from fluofocus.cli import microscope, preparation, refocusing, simulation, training
 from fluofocus.cli.console import set_up
 
 app = typer.Typer(
@@ -21,8 +21,17 @@ app = typer.Typer(
     help="Refocus a single wide-field fluorescence image onto any plane or surface.",
 )
 app.add_typer(microscope.descriptions, name="microscope")
-for group in (microscope.verbs, simulation.verbs, training.verbs, refocusing.verbs):
+for group in (
+    microscope.verbs,
+    simulation.verbs,
+    preparation.verbs,
+    training.verbs,
+    refocusing.verbs,
+):
     app.add_typer(group)
+
+MANY_VALUED = ("--target",)
+"""Options that all words up to the next option belong to, as a shell's ``*`` makes them."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -52,4 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in given:
         given = ["--debug", *(word for word in given if word != "--debug")]
-    app(given, prog_name="fluofocus")
+    app(_each_named(given), prog_name="fluofocus")
+
+
+def _each_named(words: Sequence[str]) -> list[str]:
+    """Name a many-valued option again before each of its values."""
+    named: list[str] = []
+    current = ""
+    for word in words:
+        if word.startswith("-"):
+            current = word if word in MANY_VALUED else ""
+        elif current and named[-1] != current:
+            named.append(current)
+        named.append(word)
+    return named

@@ -1,1 +1,1 @@
-"""Training pairs: streamed from the simulator or read from measured stacks."""
+"""Training pairs: streamed from the simulator or drawn from prepared scans."""

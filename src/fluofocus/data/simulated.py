@@ -15,7 +15,7 @@ from torch import Tensor
 from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.description import blur_parameters, turned_parameters
-from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.microscope import Microscope, Modality
 from fluofocus.prepare.normalise import common_normalisation, normalisation_from_image
 from fluofocus.prepare.turns import turned
 from fluofocus.simulate.camera import expected_counts, record
@@ -38,7 +38,8 @@ class SimulationConfig(BaseModel):
     ``microscopes_in_memory`` are mixed. With ``flips_and_rotations`` each pair is turned
     by a random multiple of 90 degrees and mirrored or not. A field has up to
     ``input_planes`` inputs. The network is told the optics of a share
-    ``known_optics_share`` of the fields, if it takes them.
+    ``known_optics_share`` of the fields, if it takes them. Targets are of the
+    ``target_modality``, as bright at their brightest as the inputs' sharpest planes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,13 +62,25 @@ class SimulationConfig(BaseModel):
     microscopes_in_memory: Count = 48
     specimens_per_microscope: Count = 64
     flips_and_rotations: bool = True
+    target_modality: Modality = "widefield"
 
 
 class SimulatedPairs(PairStream):
-    """Noisy inputs and clean targets, simulated when they are drawn (see `PairStream`)."""
+    """Noisy inputs and clean targets, simulated when they are drawn (see `PairStream`).
+
+    Raises
+    ------
+    FluoFocusError
+        If the targets are confocal and the microscope has no excitation wavelength.
+    """
 
     def __init__(self, microscope: Microscope, config: SimulationConfig, **position: int) -> None:
         super().__init__(most_inputs=config.input_planes, **position)
+        if config.target_modality == "confocal" and microscope.excitation_wavelength_nm is None:
+            raise FluoFocusError(
+                "Confocal targets need the microscope's excitation_wavelength_nm: add it to its "
+                "description."
+            )
         self.microscope = microscope
         self.config = config
 
@@ -80,6 +93,7 @@ class SimulatedPairs(PairStream):
 class _Optics:
     grid: SpecimenGrid
     images: ImageFormation
+    target_images: ImageFormation
     parameters: Tensor
 
 
@@ -87,11 +101,12 @@ class _Optics:
 class _ImagedSpecimen:
     """Images of one specimen, ``(planes, y, x)``, the brightest pixel one.
 
-    The first ``inputs`` of its planes are spread over the depth, the others focus on
+    ``targets`` are of the target modality. The first ``inputs`` of its planes are spread over the depth, the others focus on
     its emitters. ``parameters`` are those of its microscope.
     """
 
     photons: Tensor
+    targets: Tensor
     planes_um: Tensor
     inputs: int
     parameters: Tensor
@@ -139,9 +154,12 @@ class SimulatedSource:
         grid = SpecimenGrid(
             (config.crop_px, config.crop_px), self.microscope.pixel_size_um, tuple(depths.tolist())
         )
+        images = ImageFormation(microscope, grid, planes)
+        seen = microscope.model_copy(update={"modality": config.target_modality})
         return _Optics(
             grid,
-            ImageFormation(microscope, grid, planes),
+            images,
+            images if seen == microscope else ImageFormation(seen, grid, planes),
             blur_parameters(microscope, self.microscope),
         )
 
@@ -162,9 +180,11 @@ class SimulatedSource:
             depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, 0.5)
             depth += optics.images.best_focus_um
             planes.append(int((all_planes - depth).abs().argmin()))
-        photons = optics.images(specimen, planes)
-        peak = photons.max().clamp(min=1e-12)
-        return _ImagedSpecimen(photons / peak, all_planes[planes], spread, optics.parameters)
+        photons = _relative(optics.images(specimen, planes))
+        targets = photons
+        if optics.target_images is not optics.images:
+            targets = _relative(optics.target_images(specimen, planes))
+        return _ImagedSpecimen(photons, targets, all_planes[planes], spread, optics.parameters)
 
     def _expose(
         self,
@@ -180,9 +200,8 @@ class SimulatedSource:
         targets = choice.sample(reachable * repeats, config.targets_per_image)
         peak = log_uniform(config.peak_photons, generator)
         background = log_uniform(config.background_photons, generator)
-        recorded, clean = (
-            specimen.photons[chosen] * peak + background for chosen in (planes, targets)
-        )
+        recorded = specimen.photons[planes] * peak + background
+        clean = specimen.targets[targets] * peak + background
         counts = record(recorded, camera, generator)
         normalisation = common_normalisation(
             [normalisation_from_image(image) for image in counts.numpy().astype(np.uint16)]
@@ -198,6 +217,10 @@ class SimulatedSource:
             optics = turned_parameters(optics, *turn)
         distances = specimen.planes_um[targets] - specimen.planes_um[planes][:, None]
         return pair | {"dpm_um": distances, "optics": optics}
+
+
+def _relative(photons: Tensor) -> Tensor:
+    return photons / photons.max().clamp(min=1e-12)
 
 
 def _choose_planes(

@@ -18,6 +18,7 @@ SUFFIXES = (".yaml", ".yml")
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+Modality = Literal["widefield", "confocal"]
 RefractiveIndex = Annotated[float, Field(ge=1.0, le=2.5)]
 
 
@@ -74,7 +75,7 @@ class Microscope(BaseModel):
     pupil_mask: Path | None = None
 
     psf_model: Literal["scalar", "vectorial"] = "vectorial"
-    modality: Literal["widefield", "confocal"] = "widefield"
+    modality: Modality = "widefield"
     pinhole_airy_units: Positive = 1.0
     camera: Camera = Camera()
 

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from fluofocus.data.measured import MeasuredConfig
+from fluofocus.data.prepared import PreparedConfig
 from fluofocus.data.simulated import SimulationConfig
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import Width
@@ -107,7 +107,7 @@ Training = Annotated[
 class TrainConfig(BaseModel):
     """Everything a training needs: what to train, on what, how, and where results go.
 
-    Pairs come from a ``simulation`` or are ``measured``: one of the two is given.
+    Pairs come from a ``simulation`` or a ``prepared`` dataset: one of the two is given.
     ``start_from`` names a model, a model file or a checkpoint whose weights are the first
     ones. ``validate_every`` counts steps; its default is 500, or 50 as in the paper for
     ``deep_z``. ``early_stopping_checks`` ends the training after as many validations
@@ -124,7 +124,7 @@ class TrainConfig(BaseModel):
     architecture_config: dict[str, Any] = {}
     microscope: str
     simulation: SimulationConfig | None = None
-    measured: MeasuredConfig | None = None
+    prepared: PreparedConfig | None = None
     training: Training = RegressionConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     start_from: str | None = None
@@ -138,16 +138,16 @@ class TrainConfig(BaseModel):
     output_dir: Path = Path("runs")
 
     @property
-    def data(self) -> SimulationConfig | MeasuredConfig:
+    def data(self) -> SimulationConfig | PreparedConfig:
         """Where the pairs come from."""
-        data = self.simulation or self.measured
+        data = self.simulation or self.prepared
         assert data is not None  # _check_data
         return data
 
     @model_validator(mode="after")
     def _check_data(self) -> TrainConfig:
-        if (self.simulation is None) == (self.measured is None):
-            raise ValueError("give either simulation or measured, what the training pairs are")
+        if (self.simulation is None) == (self.prepared is None):
+            raise ValueError("give either simulation or prepared, what the training pairs are")
         return self
 
     @model_validator(mode="after")

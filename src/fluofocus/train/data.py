@@ -9,7 +9,7 @@ import signal
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from fluofocus.data.measured import MeasuredPairs
+from fluofocus.data.prepared import PreparedPairs
 from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
 from fluofocus.data.stream import PairStream
 from fluofocus.optics.microscope import Microscope
@@ -75,8 +75,8 @@ class TrainingData(LightningDataModule):
                 data = data.model_copy(update={"microscopes_in_memory": microscopes})
             return SimulatedPairs(self.microscope, data, batch_size=batch_size, **position)
         pixel_um = self.microscope.pixel_size_um
-        pairs = MeasuredPairs(data, pixel_um, held_out=held_out, batch_size=batch_size, **position)
-        pairs.source(0)  # complains of a bad stack here, not in a worker
+        pairs = PreparedPairs(data, pixel_um, held_out=held_out, batch_size=batch_size, **position)
+        pairs.source(0)  # complains of a bad dataset here, not in a worker
         return pairs
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from fluofocus.data.prepared import PreparedConfig
 from fluofocus.data.simulated import SimulationConfig
 from fluofocus.models.bundle import (
     ErrorCalibration,
@@ -20,6 +21,7 @@ from fluofocus.models.bundle import (
 )
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.optics.microscope import Microscope
+from fluofocus.prepare.dataset import read_manifest
 from fluofocus.simulate.draws import OpticsDraws
 from fluofocus.train.config import TrainConfig
 
@@ -77,14 +79,24 @@ def describe_data(config: TrainConfig) -> str:
     if isinstance(data, SimulationConfig):
         text = _describe_simulation(data)
     else:
-        names = ", ".join(Path(stack).name for stack in data.stacks)
-        text = (
-            f"Measured focus scans: {names}; fields of {data.crop_px} pixels; the last "
-            f"{data.validation_share:.0%} of each stack's rows for validation."
-        )
+        text = _describe_dataset(data)
     if config.start_from is not None:
         text += f" Started from {config.start_from}."
     return text
+
+
+def _describe_dataset(data: PreparedConfig) -> str:
+    manifest = read_manifest(data.dataset)
+    used = [field for field in manifest.fields if field.regions]
+    names = ", ".join(Path(field.input.source).name for field in used[:5] if field.input)
+    more = f" and {len(used) - 5} more" if len(used) > 5 else ""
+    trained, kept = (len(manifest.regions(split)) for split in ("training", "validation"))
+    text = (
+        f"Focus scans prepared by {manifest.software}: {names}{more}; {trained} regions of "
+        f"{manifest.config.region_px} pixels to train on and {kept} for validation, fields of "
+        f"{data.crop_px} pixels from them."
+    )
+    return f"{text} Targets of another modality." if manifest.has_targets else text
 
 
 def _describe_simulation(simulation: SimulationConfig) -> str:

@@ -1,0 +1,79 @@
+"""What `fluofocus prepare` can be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fluofocus.errors import FluoFocusError
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PrepareConfig(BaseModel):
+    """How raw focus scans become a dataset to train on.
+
+    ``pixel_size_um`` and ``z_step_um`` say what the files do not; those of the targets are
+    in ``target_pixel_size_um`` and ``target_z_step_um``. Levels are on a scale on which the
+    background of the fused image is 0 and 1 % of its signal lies above 1: signal is what is
+    connected, above ``grow_level``, to something above ``seed_level``. A region is
+    ``region_px`` wide and high, has ``planes`` planes about its middle one, and at least
+    ``least_signal_share`` of its area is signal. Whole fields, a share
+    ``validation_share`` of them drawn with ``seed``, are kept for validation; of a single
+    field its last rows. ``registration`` is how a target field is brought onto its input
+    field, ``none`` if the two come registered; beyond ``largest_residual_px`` it is refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixel_size_um: Positive | None = None
+    z_step_um: Positive | None = None
+    target_pixel_size_um: Positive | None = None
+    target_z_step_um: Positive | None = None
+    align_planes: bool = True
+    seed_level: Positive = 0.3
+    grow_level: Positive = 0.1
+    region_px: Annotated[int, Field(ge=32)] = 256
+    overlap_share: Share = 0.05
+    least_signal_share: Share = 0.002
+    planes: Annotated[int, Field(ge=2)] = 41
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    seed: Annotated[int, Field(ge=0)] = 0
+    registration: Literal["features", "psf", "dual_peak", "none"] = "features"
+    largest_residual_px: Positive = 2.0
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> PrepareConfig:
+        if self.grow_level > self.seed_level:
+            raise ValueError("grow_level must not be above seed_level")
+        return self
+
+
+def load_prepare_config(path: str | Path) -> PrepareConfig:
+    """Read a configuration.
+
+    Raises
+    ------
+    FluoFocusError
+        If the file cannot be read or a field is unknown or wrong.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FluoFocusError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise FluoFocusError(f"{path} is not valid YAML: correct it.") from error
+    if content is not None and not isinstance(content, dict):
+        raise FluoFocusError(f"{path} is no configuration: it must be a YAML mapping.")
+    try:
+        return PrepareConfig.model_validate(content or {})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "the top level"
+        message = problem["msg"].removeprefix("Value error, ")
+        raise FluoFocusError(f"{path}: {where}: {message}.") from error
