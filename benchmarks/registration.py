@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pages import publish
-from registration_pairs import THICK, THIN, Pair, helix_pair, image_pair, volume_pair
+from registration_pairs import DIM, THICK, THIN, Pair, helix_pair, image_pair, volume_pair
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.correlation import fitted_peak
@@ -122,7 +122,11 @@ def stack_table(count: int) -> list[str]:
         "| axial worst | s per pair |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for title, sample, seed in (("thin, 3 µm", THIN, 1000), ("thick, 26 µm", THICK, 2000)):
+    for title, sample, seed in (
+        ("thin, 3 µm", THIN, 1000),
+        ("thick, 26 µm", THICK, 2000),
+        ("thick, 12 photons", DIM, 3000),
+    ):
         pairs = [volume_pair(sample, seed + index) for index in range(count)]
         for name, method in METHODS.items():
             errors, seconds, refused = [], [], 0

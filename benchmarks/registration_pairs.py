@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,8 @@ THICK = Sample(
     widefield_photons=300.0,
     confocal_photons=40.0,
 )
+
+DIM = replace(THICK, widefield_photons=100.0, confocal_photons=12.0)
 
 
 def volume_pair(

@@ -1,9 +1,10 @@
 """Put trained models into the package, with their held-out scores, and write their cards.
 
-    python benchmarks/ship_models.py docs/results/main-job.json
+    python benchmarks/ship_models.py docs/results/main-job.json docs/results/main-job-told.json
 
 Takes ``runs/NAME/NAME.safetensors`` as `fluofocus train` left it, adds what
-`benchmarks/main_job.py` measured and the training it started from to the card, and
+`benchmarks/main_job.py` measured, without and with ``--told``, and the trainings it started
+from to the card, and
 writes the model into the package and the card to ``docs/models/NAME.md``.
 """
 
@@ -86,7 +87,8 @@ def card_page(card: ModelCard) -> str:
         "## Scores",
         "",
         "Validation scores are those of the last training; the others are of the held-out fields "
-        "of [the main job](../results/main-job.md).",
+        "of [the main job](../results/main-job.md), those that begin with `told` "
+        "[with the optics told](../results/main-job-told.md).",
         "",
         "| score | value |",
         "|---|---|",
@@ -105,14 +107,18 @@ def main() -> None:
     """Ship the models for which there are results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="JSON of benchmarks/main_job.py")
+    parser.add_argument("told", type=Path, help="JSON of benchmarks/main_job.py --told")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     arguments = parser.parse_args()
     results = json.loads(arguments.results.read_text(encoding="utf-8"))
+    told = json.loads(arguments.told.read_text(encoding="utf-8"))
     SHIPPED.mkdir(exist_ok=True)
     CARDS.mkdir(parents=True, exist_ok=True)
     for name, kinds in TABLES.items():
         model = load_model(arguments.runs / name / f"{name}.safetensors")
-        card = with_history(model.card, dict(held_out_scores(results, kinds)))
+        scores = dict(held_out_scores(results, kinds))
+        scores |= {f"told_{key}": value for key, value in held_out_scores(told, kinds)}
+        card = with_history(model.card, scores)
         path = SHIPPED / f"{name}.safetensors"
         card = save_model(Model(card, model.network), path)
         (CARDS / f"{name}.md").write_text(card_page(card), encoding="utf-8")

@@ -44,7 +44,7 @@ class PrepareConfig(BaseModel):
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
     seed: Annotated[int, Field(ge=0)] = 0
     registration: Literal["features", "psf", "dual_peak", "none"] = "features"
-    largest_residual_px: Positive = 2.0
+    largest_residual_px: Positive = 0.5
 
     @model_validator(mode="after")
     def _check_levels(self) -> PrepareConfig:

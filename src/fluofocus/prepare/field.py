@@ -67,8 +67,8 @@ def prepare_field(
         {"fused": scan.fused, "mask": mask},
     )
     if pair is not None and other is not None:
-        mask = mask & pair.coarse.valid
-        prepared.pictures["target_fused"] = pair.coarse.apply(pair.planes.max(axis=0))
+        mask = mask & pair.transform.valid
+        prepared.pictures["target_fused"] = pair.transform.apply(pair.planes.max(axis=0))
     plane_scales = [_normalisation(plane) for plane in scan.planes]
     for split, rows in parts:
         chosen, faint = cover(

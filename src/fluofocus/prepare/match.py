@@ -18,6 +18,7 @@ from fluofocus.prepare.zero_point import focus_curve, is_reversed, zero_point
 from fluofocus.units import AnyArray
 
 _PIXEL_TOLERANCE = 1e-3
+_STEP_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Match:
     """
 
     planes: AnyArray
-    coarse: Transform
+    transform: Transform
     z_um: AnyArray
     target_z_um: AnyArray
     record: RegistrationRecord
@@ -46,18 +47,17 @@ class Match:
 
         Raises
         ------
-        FluoFocusError
-            If the residual is too large.
+        RegistrationError
+            If they do not match.
         """
-        offset = self.coarse.matrix @ translation((region.top_px, region.left_px))
+        corner = self.transform.matrix @ translation((region.top_px, region.left_px))
         shape = (region.size_px, region.size_px)
-        coarse = replace(self.coarse, matrix=offset, fixed_shape_yx=shape, shift_z=0.0)
+        coarse = replace(self.transform, matrix=corner, fixed_shape_yx=shape)
         warped = coarse.apply(self.planes)
         if self.config.registration == "none":
             return warped
-        fine = register(*_compared(warped, planes, self.config), method=self.config.registration)
-        _require_small(fine.residual_px, self.config)
-        return replace(coarse, matrix=offset @ fine.matrix).apply(self.planes)
+        fine = _registered(warped, planes, self.config)
+        return replace(coarse, matrix=corner @ fine.matrix).apply(self.planes)
 
 
 def match(scan: PreparedScan, target: PreparedScan, config: PrepareConfig) -> Match:
@@ -74,53 +74,56 @@ def match(scan: PreparedScan, target: PreparedScan, config: PrepareConfig) -> Ma
     z_step, pixel, _ = scan.record.voxel_size_um
     target_step, target_pixel, _ = target.record.voxel_size_um
     planes, fused = (_resized(x, target_pixel / pixel) for x in (target.planes, target.fused))
-    if config.registration == "none":
-        coarse = Transform(np.eye(3), _size(scan.fused), _size(fused), "shift", 0.0, 1.0)
-        if coarse.fixed_shape_yx != coarse.moving_shape_yx:
-            raise FluoFocusError(
-                f"The fields have {coarse.fixed_shape_yx} and {coarse.moving_shape_yx} pixels and "
-                "so are not registered: choose another registration than none."
-            )
-    else:
-        coarse = register(fused, scan.fused, method="features")
-    backwards = is_reversed(scan.planes, coarse.apply(planes))
+    transform = _coarse(fused, scan.fused, config)
+    backwards = is_reversed(scan.planes, transform.apply(planes))
     if backwards:
         planes = planes[::-1]
     zero = zero_point(focus_curve(scan.planes, scan.fused))
     target_zero = zero_point(focus_curve(planes, fused))
     if config.registration == "psf":
-        in_space = register(planes, scan.planes, method="psf")
-        _require_small(in_space.residual_px, config)
-        coarse, target_zero = replace(in_space, shift_z=0.0), zero + in_space.shift_z
-    _require_small(coarse.residual_px, config)
+        if abs(target_step / z_step - 1) > _STEP_TOLERANCE:
+            raise FluoFocusError(
+                f"Registration psf needs equal steps in z, these are {z_step:g} and "
+                f"{target_step:g} µm: choose registration features."
+            )
+        in_space = _registered(transform.apply(planes), scan.planes, config)
+        transform = replace(transform, matrix=transform.matrix @ in_space.matrix)
+        target_zero = zero + in_space.shift_z
     record = RegistrationRecord(
         method=config.registration,
-        matrix=coarse.matrix.tolist(),
-        residual_px=coarse.residual_px,
+        matrix=transform.matrix.tolist(),
+        residual_px=transform.residual_px,
         is_reversed=backwards,
         zero_point_um=zero * z_step,
         target_zero_point_um=target_zero * target_step,
     )
     z_um = (np.arange(len(scan.planes)) - zero) * z_step
     target_z_um = (np.arange(len(planes)) - target_zero) * target_step
-    return Match(planes, coarse, z_um, target_z_um, record, config)
+    return Match(planes, transform, z_um, target_z_um, record, config)
 
 
-def _compared(
-    moving: AnyArray, fixed: AnyArray, config: PrepareConfig
-) -> tuple[AnyArray, AnyArray]:
-    """Return what a method compares: stacks, or for those in 2D their brightest projections."""
-    if config.registration == "psf":
-        return moving, fixed
-    return moving.max(axis=0), fixed.max(axis=0)
-
-
-def _require_small(residual_px: float, config: PrepareConfig) -> None:
-    if residual_px > config.largest_residual_px:
+def _coarse(moving: AnyArray, fixed: AnyArray, config: PrepareConfig) -> Transform:
+    """Register two fused images over the whole field."""
+    if config.registration != "none":
+        return register(moving, fixed, "features", max_residual_px=config.largest_residual_px)
+    if moving.shape != fixed.shape:
         raise FluoFocusError(
-            f"Input and target do not match: the residual of their registration is "
-            f"{residual_px:.2f} px, above largest_residual_px {config.largest_residual_px:g}."
+            f"The fields have {moving.shape} and {fixed.shape} pixels and so are not registered: "
+            "choose another registration than none."
         )
+    height, width = fixed.shape
+    return Transform(np.eye(3), (height, width), (height, width), "shift", 0.0, 1.0)
+
+
+def _registered(moving: AnyArray, fixed: AnyArray, config: PrepareConfig) -> Transform:
+    """Register stacks by the method chosen, those in 2D by their brightest projections."""
+    method = config.registration
+    if method == "psf":
+        common = min(len(moving), len(fixed))
+        compared = moving[:common], fixed[:common]
+    else:
+        compared = moving.max(axis=0), fixed.max(axis=0)
+    return register(*compared, method, max_residual_px=config.largest_residual_px)
 
 
 def _resized(images: AnyArray, factor: float) -> AnyArray:
@@ -129,7 +132,3 @@ def _resized(images: AnyArray, factor: float) -> AnyArray:
     along = (*(1.0 for _ in images.shape[:-2]), factor, factor)
     resized: AnyArray = zoom(images, along, order=3)
     return resized
-
-
-def _size(image: AnyArray) -> tuple[int, int]:
-    return int(image.shape[-2]), int(image.shape[-1])

@@ -26,8 +26,8 @@ def mosaic(tiles: Sequence[Tile], placement: Placement, *, chunk_px: int = 1024)
 
     Tiles are moved by fractions of a pixel with cubic splines, and blended with weights
     that fall linearly towards their edges. The first pixel lies at the lowest
-    ``origin_px``, rounded down; where there is no tile, the mosaic is zero. To compute a
-    block takes 24 bytes a pixel, whatever the number of tiles.
+    ``origin_px``, rounded down; where there is no tile, the mosaic is zero. Each block
+    takes at most 40 bytes a pixel to compute, whatever the number of tiles.
 
     Parameters
     ----------
@@ -58,10 +58,14 @@ def mosaic(tiles: Sequence[Tile], placement: Placement, *, chunk_px: int = 1024)
     fusion = _Fusion(tuple(tiles), origin, dtype)
     ends = origin + [tile.shape[-2:] for tile in tiles]
     shape = (*planes, *(int(end) for end in np.floor(ends.max(axis=0))))
-    chunks = da.core.normalize_chunks((*(1 for _ in planes), chunk_px, chunk_px), shape)
+    chunks = tuple(
+        (size,) * (length // size) + ((length % size,) if length % size else ())
+        for length, size in zip(shape, (*(1 for _ in planes), chunk_px, chunk_px), strict=True)
+    )
     meta = np.empty((0,) * len(shape), dtype)
     name = f"mosaic-{uuid4()}"  # else dask would read all tiles to make one
-    return da.map_blocks(fusion.block, chunks=chunks, meta=meta, name=name)
+    fused: da.Array = da.map_blocks(fusion.block, chunks=chunks, meta=meta, name=name)  # type: ignore[no-untyped-call]
+    return fused
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ class _Fusion:
                 ramp = np.outer(y.ramp, x.ramp)
                 total[y.place, x.place] += ramp * _resampled(tile, index, y, x)
                 weight[y.place, x.place] += ramp
-        fused = total / np.maximum(weight, np.finfo(np.float32).tiny)
-        return self._as_recorded(fused)[(None,) * len(index)]
+        total /= np.maximum(weight, np.finfo(np.float32).tiny)
+        return self._as_recorded(total)[(None,) * len(index)]
 
     def _as_recorded(self, fused: FloatArray) -> AnyArray:
         if np.issubdtype(self.dtype, np.integer):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import maximum_filter, uniform_filter
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.correlation import Peak, fitted_peak, normalised_cross_correlation
@@ -37,7 +37,8 @@ def register_dual_peak(
 ) -> Transform:
     """Find the shift between two images of which one shows every point twice.
 
-    Their normalised cross-correlation has one peak for each lobe of the double helix. A
+    What is even over the longest distance of the lobes is subtracted first. The normalised
+    cross-correlation then has one peak for each lobe of the double helix. A
     polynomial of second degree through the 5 x 5 samples around each places it between the
     pixels; the middle of both is the shift. It does not matter which image has the lobes.
 
@@ -68,28 +69,16 @@ def register_dual_peak(
     """
     moving, fixed = np.asarray(moving), np.asarray(fixed)
     _check_images(moving, fixed, max_shift_px)
-    correlation = normalised_cross_correlation(moving, fixed, max_shift_px)
-
-    def refused(problem: str) -> RegistrationError:
-        return RegistrationError(problem, fixed=fixed, moving=moving, curve=correlation)
+    correlation = normalised_cross_correlation(
+        _without_background(moving, max_separation_px),
+        _without_background(fixed, max_separation_px),
+        max_shift_px,
+    )
 
     lobes = _two_peaks(correlation, max_separation_px, least_ratio)
-    if len(lobes) == 0:
-        raise refused(
-            f"The two images have nothing in common within {max_shift_px} px of shift: check "
-            "that they show the same field, or allow a longer max_shift_px."
-        )
-    if len(lobes) == 1:
-        raise refused(
-            "The correlation of the two images has one peak, not the two of a double helix: "
-            "register such a pair with method 'features', or by 'psf' where both are stacks."
-        )
-    residual_px = math.hypot(lobes[0].error, lobes[1].error) / 2
-    if residual_px > max_residual_px:
-        raise refused(
-            f"The shift is uncertain by {residual_px:.2f} px, more than {max_residual_px:g} px: "
-            "use a larger field or images with less noise."
-        )
+    residual_px = math.hypot(*(lobe.error for lobe in lobes)) / 2
+    if problem := _problem(len(lobes), residual_px, max_residual_px):
+        raise RegistrationError(problem, fixed=fixed, moving=moving, curve=correlation)
     shift = (lobes[0].position + lobes[1].position) / 2 - max_shift_px
     return Transform(
         matrix=translation(shift),
@@ -99,6 +88,11 @@ def register_dual_peak(
         residual_px=residual_px,
         correlation=float(np.clip((lobes[0].height + lobes[1].height) / 2, 0, 1)),
     )
+
+
+def _without_background(image: AnyArray, max_separation_px: float) -> AnyArray:
+    values = image.astype(np.float32)
+    return np.asarray(values - uniform_filter(values, 2 * round(max_separation_px) + 1))
 
 
 def _two_peaks(correlation: Array, max_separation_px: float, least_ratio: float) -> list[Peak]:
@@ -121,6 +115,26 @@ def _two_peaks(correlation: Array, max_separation_px: float, least_ratio: float)
         if apart_px <= max_separation_px:
             return [found[0], peak]
     return found
+
+
+def _problem(lobes: int, residual_px: float, max_residual_px: float) -> str:
+    """Say in one sentence why the peaks are not to be trusted; empty if they are."""
+    if lobes == 0:
+        return (
+            "The two images have nothing in common within the shifts allowed: check that they "
+            "show the same field, or allow a longer max_shift_px."
+        )
+    if lobes == 1:
+        return (
+            "The correlation of the two images has one peak, not the two of a double helix: "
+            "register such a pair by 'features', or by 'psf' where both are stacks."
+        )
+    if residual_px > max_residual_px:
+        return (
+            f"The shift is uncertain by {residual_px:.2f} px, more than {max_residual_px:g} px: "
+            "use a larger field or images with less noise."
+        )
+    return ""
 
 
 def _check_images(moving: AnyArray, fixed: AnyArray, max_shift_px: int) -> None:

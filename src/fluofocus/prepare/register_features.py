@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.correlation import fitted_peak, normalised_cross_correlation
-from fluofocus.prepare.projective import best_fit, consensus
+from fluofocus.prepare.projective import ProjectiveFit, best_fit, consensus
 from fluofocus.prepare.transform import RegistrationError, Transform, mapped, translation
 from fluofocus.units import AnyArray, FloatArray
 
@@ -29,13 +29,14 @@ _PLENTY_OF_FEATURES = 40
 _LEAST_FEATURES = 6
 _DISTINCT = 0.85  # of the distance to the second-best match
 _TOLERANCE = 0.01  # of the diagonal: how far a field departs from shift, turn and scale
+_LEAST_TILES = 3
 _LEAST_TILE_CORRELATION = 0.3
 _TILES_PER_SIDE = 16
 _PASSES_REACH_PX = (8, 3, 3)
 
 
 def register_features(
-    moving: AnyArray, fixed: AnyArray, *, max_residual_px: float = 1.0, seed: int = 0
+    moving: AnyArray, fixed: AnyArray, *, max_residual_px: float = 0.5, seed: int = 0
 ) -> Transform:
     """Find the projective transform between two images of different modalities.
 
@@ -66,7 +67,7 @@ def register_features(
         If the images are no two planes, too small, empty or not finite.
     RegistrationError
         If fewer than three tiles match or they do not agree; ``matches`` are the features
-        or tiles.
+        that agree, and then the tiles.
     """
     moving, fixed = np.asarray(moving), np.asarray(fixed)
     moving_detail, fixed_detail = _detail(moving), _detail(fixed)
@@ -79,24 +80,14 @@ def register_features(
         matches, curvatures, correlations = tile_matches(
             moving_detail, fixed_detail, matrix, reach_px
         )
-        if len(matches) < 3:
-            raise RegistrationError(
-                f"Only {len(matches)} regions of the two images resemble each other: check that "
-                "they show the same field and structure, and that neither is mirrored.",
-                fixed=fixed,
-                moving=moving,
-                matches=np.concatenate([agreeing, matches]),
-            )
-        fit = best_fit(matches, _weights(curvatures))
+        fit = best_fit(matches, _weights(curvatures)) if len(matches) >= _LEAST_TILES else None
+        if fit is None:
+            break
         matrix = fit.matrix
-    if fit.residual_px > max_residual_px:
-        raise RegistrationError(
-            f"The regions of the two images lie {fit.residual_px:.2f} px from a common "
-            f"transform, more than {max_residual_px:g} px: register smaller fields one by one.",
-            fixed=fixed,
-            moving=moving,
-            matches=matches,
-        )
+    problem = _problem(len(matches), fit, max_residual_px)
+    if fit is None or problem:
+        matches = np.concatenate([agreeing, matches])
+        raise RegistrationError(problem, fixed=fixed, moving=moving, matches=matches)
     return Transform(
         matrix=matrix,
         fixed_shape_yx=fixed.shape,
@@ -201,6 +192,21 @@ def _starts(size: int, side: int) -> npt.NDArray[np.int64]:
     """Return where tiles begin: side by side, or spread over the field where it is large."""
     count = min(size // side, _TILES_PER_SIDE)
     return np.round(np.linspace(0, size - side, count)).astype(np.int64)
+
+
+def _problem(tiles: int, fit: ProjectiveFit | None, max_residual_px: float) -> str:
+    """Say in one sentence why a transform is not to be trusted; empty if it is."""
+    if fit is None:
+        return (
+            f"Only {tiles} regions of the two images resemble each other: check that they show "
+            "the same field and structure, and that neither is mirrored."
+        )
+    if fit.residual_px > max_residual_px:
+        return (
+            f"The regions of the two images lie {fit.residual_px:.2f} px from a common "
+            f"transform, more than {max_residual_px:g} px: register smaller fields one by one."
+        )
+    return ""
 
 
 def _weights(curvatures: Array) -> Array:

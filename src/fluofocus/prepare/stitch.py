@@ -1,8 +1,9 @@
 """Stitching: where the overlapping tiles of one field lie, to a fraction of a pixel.
 
-Tiles are compared in pairs where they overlap, and all pairs are solved for at once, as in Preibisch et al. (Bioinformatics 25, 1463, 2009): each counts by
-its own precision, and those that contradict the others are left out. The stage takes part
-as a weak link between neighbours, which decides where nothing else does.
+Tiles are compared in pairs where they overlap, and all pairs are solved for at once, as in
+Preibisch et al. (Bioinformatics 25, 1463, 2009): each counts by its own precision, and
+those that contradict the others are left out. The stage takes part as a weak link between
+neighbours, which decides where nothing else does.
 """
 
 from __future__ import annotations
@@ -22,16 +23,23 @@ from fluofocus.prepare.overlap import Tile, compare
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-LEAST_OVERLAP_PX = 8
+LEAST_OVERLAP_PX = 16
 """Least overlap along both axes in which two tiles are compared."""
 
 MOST_RESIDUAL_PX = 1.0
-"""Distance from the common solution beyond which a match is left out."""
+"""Distance from the common solution, above `MOST_DEVIATIONS`, from which a match is left out."""
+
+MOST_DEVIATIONS = 3.0
+"""Standard errors of a match that are no reason to leave it out."""
+
+MOST_ERROR_PX = 2.0
+"""Standard error of a match beyond which it counts, but connects no tiles."""
 
 TYPICAL_RESIDUAL_PX = 0.1
-"""Distance from the common solution beyond which a match counts less."""
+"""Distance from the common solution, above one standard error, that makes a match count less."""
 
 REWEIGHTINGS = 20
+"""Rounds of least squares, after which outliers weigh no more."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +55,8 @@ class Placement:
     residual_px : ndarray of float (P,)
         Distance between where a pair's overlap and where all of them put its tiles.
     unconnected : tuple of int
-        Tiles that no such pair connects to the largest group. Relative to their
-        neighbours they lie where the stage had them.
+        Tiles that no such pair, known to `MOST_ERROR_PX` or better, connects to the largest
+        group. Relative to their neighbours they lie about where the stage had them.
     """
 
     origin_px: Floats
@@ -85,6 +93,8 @@ def place(
         If overlaps without matching content leave tiles unconnected, see `Placement`.
     """
     stage = _checked(tiles, stage_px, stage_error_px)
+    if len(tiles) == 1:
+        return Placement(stage, np.empty((0, 2), np.int64), np.empty(0), ())
     neighbours = _neighbours(stage, np.array([tile.shape for tile in tiles]))
     if apart := _outside_largest_group(neighbours, len(tiles)):
         raise FluoFocusError(
@@ -93,7 +103,7 @@ def place(
             "order of the tiles."
         )
     measured = _links_by_overlap(tiles, stage, neighbours, stage_error_px)
-    if not len(measured.pairs) and len(tiles) > 1:
+    if not len(measured.pairs):
         raise FluoFocusError(
             f"None of the {len(neighbours)} overlaps has content that matches: check the order "
             "of the tiles, the directions of y and x, and stage_error_px."
@@ -102,7 +112,7 @@ def place(
     if placement.unconnected:
         warnings.warn(
             f"Tiles {_listed(placement.unconnected)} have no matching content where they "
-            "overlap the others: relative to their neighbours they lie where the stage had them.",
+            "overlap the others: relative to those they lie about where the stage had them.",
             FluoFocusWarning,
             stacklevel=2,
         )
@@ -168,9 +178,14 @@ class _Links(NamedTuple):
         distance: Floats = np.linalg.norm(origin[second] - origin[first] - self.offset_px, axis=1)
         return distance
 
+    def error_px(self) -> Floats:
+        """Return the standard error ``(P,)`` of each along the axis where it is largest."""
+        least = np.linalg.eigvalsh(self.information_per_px2)[:, 0]
+        return np.asarray(least**-0.5, dtype=np.float64)
+
     def chosen(self, which: npt.NDArray[np.bool_]) -> _Links:
         """Return some of them."""
-        return _Links(*(field[which] for field in self))
+        return _Links(self.pairs[which], self.offset_px[which], self.information_per_px2[which])
 
     def weighted(self, weights: Floats) -> _Links:
         """Return them with other weights."""
@@ -178,7 +193,11 @@ class _Links(NamedTuple):
 
     def with_others(self, others: _Links) -> _Links:
         """Return them all."""
-        return _Links(*(np.concatenate(both) for both in zip(self, others, strict=True)))
+        return _Links(
+            np.concatenate([self.pairs, others.pairs]),
+            np.concatenate([self.offset_px, others.offset_px]),
+            np.concatenate([self.information_per_px2, others.information_per_px2]),
+        )
 
 
 def _links_by_stage(stage: Floats, pairs: Indices, stage_error_px: float) -> _Links:
@@ -202,15 +221,11 @@ def _links_by_overlap(
             least_overlap_px=LEAST_OVERLAP_PX,
         )
         if match is not None:
-            found.append(((first, second), match.offset_px, match.information_per_px2))
-    columns = zip(*found, strict=True) if found else ([], [], [])
-    shapes = ((-1, 2), (-1, 2), (-1, 2, 2))
-    kinds = (np.int64, np.float64, np.float64)
+            found.append(((first, second), match))
     return _Links(
-        *(
-            np.array(column, dtype=kind).reshape(shape)
-            for column, kind, shape in zip(columns, kinds, shapes, strict=True)
-        )
+        np.array([pair for pair, _ in found], dtype=np.int64).reshape(-1, 2),
+        np.array([match.offset_px for _, match in found]).reshape(-1, 2),
+        np.array([match.information_per_px2 for _, match in found]).reshape(-1, 2, 2),
     )
 
 
@@ -222,15 +237,17 @@ def _solved(measured: _Links, by_stage: _Links, stage: Floats) -> Placement:
     while True:
         origin = _least_distances(measured, by_stage, len(stage))
         residual = measured.residual_px(origin)
-        worst = residual.max(initial=0.0)
-        if worst <= MOST_RESIDUAL_PX:
+        excess = residual / (MOST_RESIDUAL_PX + MOST_DEVIATIONS * measured.error_px())
+        worst = excess.max(initial=0.0)
+        if worst <= 1:
             break
-        measured = measured.chosen(residual <= max(MOST_RESIDUAL_PX, worst / 2))
+        measured = measured.chosen(excess <= max(1.0, worst / 2))
+    firm = measured.chosen(measured.error_px() <= MOST_ERROR_PX)
     return Placement(
         origin_px=origin + (stage - origin).mean(axis=0),
         pairs=measured.pairs,
         residual_px=residual,
-        unconnected=_outside_largest_group(measured.pairs, len(stage)),
+        unconnected=_outside_largest_group(firm.pairs, len(stage)),
     )
 
 
@@ -239,11 +256,11 @@ def _least_distances(measured: _Links, by_stage: _Links, count: int) -> Floats:
 
     Least squares, reweighted until outliers pull no harder than others.
     """
-    weights = np.ones(len(measured.pairs))
+    weights, typical_px = np.ones(len(measured.pairs)), TYPICAL_RESIDUAL_PX + measured.error_px()
     for _ in range(REWEIGHTINGS):
         links = measured.weighted(weights).with_others(by_stage)
         origin = _least_squares(links, count)
-        weights = 1 / np.hypot(1, measured.residual_px(origin) / TYPICAL_RESIDUAL_PX)
+        weights = 1 / np.hypot(1, measured.residual_px(origin) / typical_px)
     return origin
 
 
