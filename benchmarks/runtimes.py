@@ -2,7 +2,8 @@
 
     python benchmarks/runtimes.py
 
-Times encoding and decoding apart, as the engine runs them, in one process and float32.
+Times encoding and decoding apart, as the engine runs them, in one process and float32, and
+PyTorch as it is also without `fluofocus.heap.kept_heap`.
 ``torch.compile`` needs a C++ compiler; ONNX Runtime is tried where ``onnxruntime`` and
 ``onnxscript`` are installed.
 """
@@ -14,6 +15,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +23,7 @@ import torch
 from pages import publish
 from torch import Tensor, nn
 
+from fluofocus.heap import kept_heap
 from fluofocus.models import build_network
 from fluofocus.models.network import RefocusingNetwork
 
@@ -88,7 +91,12 @@ def onnx(encode: Encode, decode: Decode, image: Tensor, dpm_um: Tensor) -> tuple
     return steps[0], steps[1]
 
 
-WAYS = {"as it is": as_it_is, "torch.compile": compiled, "ONNX Runtime": onnx}
+WAYS = {
+    "as it is": as_it_is,
+    "as it is, heap not kept": as_it_is,
+    "torch.compile": compiled,
+    "ONNX Runtime": onnx,
+}
 
 
 def seconds(step: Step, repeats: int) -> float:
@@ -126,7 +134,8 @@ def main() -> None:
     for name, way in WAYS.items():
         start = time.perf_counter()
         try:
-            with torch.inference_mode():
+            heap = nullcontext() if "not kept" in name else kept_heap()
+            with heap, torch.inference_mode():
                 encode, decode = way(Encode(network), Decode(network), image, dpm_um)
                 decode()
                 first = time.perf_counter() - start

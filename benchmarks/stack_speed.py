@@ -10,9 +10,7 @@ cuda``: bfloat16). Weights are random, for speed does not depend on them.
 from __future__ import annotations
 
 import argparse
-import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +22,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fluofocus.data.tiling import tiles
+from fluofocus.heap import kept_heap
 from fluofocus.models import build_network
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.swift_config import SIZES
@@ -34,9 +33,6 @@ SIDES_SHOWN = (512, 1024, 2048, 4096)
 FRAMES_SHOWN = (1, 4, 16)
 TILE_PX = 1024
 DEEP_Z_TILE_PX = 736
-
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
-"""Keep freed memory in the process: up to a third faster for the large activations of deep_z."""
 
 
 class Stack:
@@ -189,12 +185,12 @@ def main() -> None:
     parser.add_argument("--growth", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--output", type=Path, help="Markdown file to write")
     arguments = parser.parse_args()
-    if any(name not in os.environ for name in MALLOC):  # read by the C library at its start
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **MALLOC})
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    with kept_heap():  # as the engine does
+        tables = [*compare(device, arguments), *(growth(device) if arguments.growth else [])]
     text = "\n".join(
         [
             "# Speed",
@@ -202,8 +198,7 @@ def main() -> None:
             f"Measured by `python benchmarks/stack_speed.py` on {where}, "
             f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}.",
             "",
-            *compare(device, arguments),
-            *(growth(device) if arguments.growth else []),
+            *tables,
             "",
         ]
     )

@@ -37,9 +37,7 @@ def test_all_signal_is_covered_by_squares_inside_the_field(share: float, seed: i
 
 
 def test_a_full_field_takes_no_more_squares_than_fit() -> None:
-    chosen, faint = cover(
-        np.ones((256, 512), bool), 64, overlap_share=0.05, least_signal_share=0.1
-    )
+    chosen, faint = cover(np.ones((256, 512), bool), 64, overlap_share=0.05, least_signal_share=0.1)
     assert (len(chosen), len(faint)) == (32, 0)
 
 

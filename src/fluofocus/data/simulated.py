@@ -101,8 +101,9 @@ class _Optics:
 class _ImagedSpecimen:
     """Images of one specimen, ``(planes, y, x)``, the brightest pixel one.
 
-    ``targets`` are of the target modality. The first ``inputs`` of its planes are spread over the depth, the others focus on
-    its emitters. ``parameters`` are those of its microscope.
+    ``targets`` are of the target modality. The first ``inputs`` of its planes are spread
+    over the depth, the others focus on its emitters. ``parameters`` are those of its
+    microscope.
     """
 
     photons: Tensor

@@ -1,8 +1,8 @@
 """Axial alignment: the planes of a focus scan, which drift and turn, brought onto each other.
 
 Rigid registration on an image pyramid, from plane to plane outwards from the middle, as in
-Thévenaz, Ruttimann & Unser (IEEE Trans. Image Process. 7, 27, 1998); each step is that of
-Baker & Matthews (Int. J. Comput. Vis. 56, 221, 2004), whose fixed point noise does not move.
+Thévenaz, Ruttimann & Unser (IEEE Trans. Image Process. 7, 27, 1998), by the inverse
+compositional steps of Baker & Matthews (Int. J. Comput. Vis. 56, 221, 2004).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.units import AnyArray, FloatArray
@@ -29,13 +29,20 @@ _SPREAD_FLOOR_PX = 0.1
 _FINE_SIGMA, _COARSE_SIGMA = 1.0, math.sqrt(2.0)
 """Gaussians, in pixels of each pyramid level, between which detail is kept."""
 
-_LEAST_SIDE_PX = 8
-_COARSEST_SIDE_PX = 48
+_BORDER = 4
+_INSIDE = slice(_BORDER, -_BORDER)
+"""Bins that the filters reach into, where the border of the field shows."""
+
+_LEAST_SIDE_PX = 16
+_COARSEST_SIDE_PX = 96
 _WHOLE_SIDE_PX = 1024
 """Sides: of images, of a pyramid's coarsest level, and up to which its finest is unbinned."""
 
 _LEAST_CORRELATION = 0.1
 """Correlation of two planes' details below which their motion is not believed."""
+
+_WORTH_PX = 0.25
+"""Motion of some plane from which a stack is resampled: registration errs by less."""
 
 _MOST_STEPS = 20
 _STEP_DONE_PX = 0.003
@@ -75,8 +82,8 @@ _STILL = _Motion(0.0, np.zeros(2))
 class Alignment:
     """How each plane of a focus scan lies relative to the middle one.
 
-    A point of the middle plane is found in another plane by turning it about the centre of
-    the field by ``rotation_rad``, then adding ``shift_px``.
+    A point of the middle plane is found in another plane by turning it by ``rotation_rad``
+    about the centre of the field, then adding ``shift_px``.
 
     Attributes
     ----------
@@ -102,12 +109,16 @@ class Alignment:
 
     @property
     def jumps(self) -> tuple[int, ...]:
-        """Planes that moved from the one before by more than 2 px and far more than others."""
+        """Planes that moved from the one before by more than 2 px and far more than others do.
+
+        A plane that alone lies elsewhere makes two: itself and the next one.
+        """
         steps = self.step_px
-        typical = float(np.median(steps[1:])) if len(steps) > 1 else 0.0
-        spread = 1.4826 * float(np.median(np.abs(steps[1:] - typical))) if len(steps) > 1 else 0.0
-        outlying = typical + _JUMP_SPREADS * max(spread, _SPREAD_FLOOR_PX)
-        return tuple(np.flatnonzero(steps > max(JUMP_PX, outlying)).tolist())
+        others = steps[1:] if len(steps) > 1 else steps
+        typical = np.median(others)
+        spread = max(1.4826 * np.median(np.abs(others - typical)), _SPREAD_FLOOR_PX)
+        outlying = max(JUMP_PX, float(typical + _JUMP_SPREADS * spread))
+        return tuple(np.flatnonzero(steps > outlying).tolist())
 
     def apply(self, stack: AnyArray) -> FloatArray:
         """Resample the planes ``(Z, Y, X)`` with cubic splines into the middle plane's frame.
@@ -120,17 +131,13 @@ class Alignment:
             If the stack has another shape than the one that was aligned.
         """
         planes = np.asarray(stack)
-        expected = (len(self.rotation_rad), *self.shape_yx)
-        if planes.shape != expected:
-            raise FluoFocusError(
-                f"The alignment is for a stack of shape {expected}, not {planes.shape}."
-            )
+        shape = (len(self.rotation_rad), *self.shape_yx)
+        if planes.shape != shape:
+            raise FluoFocusError(f"The alignment is for a stack {shape}, not {planes.shape}.")
         aligned = np.empty(planes.shape, dtype=np.float32)
+        centre = (np.array(self.shape_yx) - 1) / 2
         for plane, motion, output in zip(planes, self._motions(), aligned, strict=True):
-            if motion.mean_px(self.shape_yx) == 0:
-                output[:] = plane
-            else:
-                _sample(plane.astype(np.float32), motion, output, order=3, mode="nearest")
+            _sample(plane.astype(np.float32), motion, output, centre, 3, "nearest")
         return aligned
 
     def _motions(self) -> list[_Motion]:
@@ -142,8 +149,9 @@ def align_planes(stack: AnyArray) -> Alignment:
     """Find how the planes of a focus scan are shifted and turned against the middle one.
 
     Each plane is registered to its neighbour nearer to the middle, by the detail of each
-    scale of a pyramid, and the motions are composed outwards. Planes without detail, such
-    as empty ones, go along with that neighbour.
+    scale of a pyramid, and the motions are composed outwards. Planes that share no detail
+    with it, such as empty ones, go along with it. Where no plane is off by a quarter of a
+    pixel, about the error of registration, all are left where they are.
 
     Only the finest detail counts at the end, for halos that overlap seem to move as they
     grow. A strongly tilted specimen, of which each plane shows another strip, still seems
@@ -157,7 +165,7 @@ def align_planes(stack: AnyArray) -> Alignment:
     Raises
     ------
     FluoFocusError
-        If it is no stack, is smaller than 8 x 8 pixels, or holds NaN or infinity.
+        If it is no stack, is smaller than 16 x 16 pixels, or holds NaN or infinity.
     """
     planes = np.asarray(stack)
     if planes.ndim != 3 or len(planes) == 0 or min(planes.shape[1:]) < _LEAST_SIDE_PX:
@@ -165,8 +173,9 @@ def align_planes(stack: AnyArray) -> Alignment:
             f"Planes of a focus scan (Z, Y, X) of at least {_LEAST_SIDE_PX} x {_LEAST_SIDE_PX} "
             f"pixels can be aligned, not an array of shape {planes.shape}."
         )
-    pyramids = [_pyramid(plane) for plane in planes]
-    motions = _chained(pyramids)
+    motions = _chained([_pyramid(plane) for plane in planes])
+    if all(motion.mean_px(planes.shape[1:]) < _WORTH_PX for motion in motions):
+        motions = [_STILL] * len(planes)
     return Alignment(
         shift_px=np.stack([motion.shift_px for motion in motions]),
         rotation_rad=np.array([motion.rotation_rad for motion in motions]),
@@ -185,8 +194,8 @@ class _Level:
     def moved(self, motion: _Motion) -> FloatArray:
         """Return the detail where the motion finds it, NaN beyond the field."""
         output = np.empty_like(self.detail)
-        shift = motion.shift_px / self.scale
-        _sample(self.detail, _Motion(motion.rotation_rad, shift), output, self.centre, order=1)
+        in_bins = _Motion(motion.rotation_rad, motion.shift_px / self.scale)
+        _sample(self.detail, in_bins, output, self.centre, 1, "constant")
         return output
 
 
@@ -194,19 +203,13 @@ def _sample(
     image: FloatArray,
     motion: _Motion,
     output: FloatArray,
-    centre: Array | None = None,
-    *,
+    centre: Array,
     order: int,
-    mode: str = "constant",
+    mode: str,
 ) -> None:
     """Write into ``output`` the image at where each of its points is found."""
-    if centre is None:
-        centre = (np.array(image.shape) - 1) / 2
-    matrix = motion.matrix
-    offset = centre + motion.shift_px - matrix @ centre
-    ndimage.affine_transform(
-        image, matrix, offset, output=output, order=order, mode=mode, cval=math.nan
-    )
+    offset = centre + motion.shift_px - motion.matrix @ centre
+    ndimage.affine_transform(image, motion.matrix, offset, None, output, order, mode, math.nan)
 
 
 def _pyramid(plane: AnyArray) -> list[_Level]:
@@ -215,13 +218,15 @@ def _pyramid(plane: AnyArray) -> list[_Level]:
     if not np.isfinite(values).all():
         raise FluoFocusError("The focus scan holds NaN or infinite values: mask or crop them.")
     side = min(plane.shape)
-    scale, levels = 1 if side <= _WHOLE_SIDE_PX else 2, []
+    scale = 1 if side <= _WHOLE_SIDE_PX else 2
+    levels: list[_Level] = []
     while not levels or side // scale >= _COARSEST_SIDE_PX:
         rows, columns = (size // scale for size in plane.shape)
         bins = values[: rows * scale, : columns * scale].reshape(rows, scale, columns, scale)
         binned = bins.mean(axis=(1, 3))
         fine, coarse = (ndimage.gaussian_filter(binned, s) for s in (_FINE_SIGMA, _COARSE_SIGMA))
-        levels.append(_Level(fine - coarse, scale, np.array(plane.shape) / (2 * scale) - 0.5))
+        centre = np.array(plane.shape) / (2 * scale) - 0.5 - _BORDER
+        levels.append(_Level((fine - coarse)[_INSIDE, _INSIDE], scale, centre))
         scale *= 2
     return levels[::-1]
 
@@ -235,14 +240,18 @@ class _Template:
         along_y, along_x = np.gradient(level.detail)
         turning = along_x * y[:, None] - along_y * x
         slopes = np.stack([turning, along_y, along_x]).reshape(3, -1).astype(np.float32)
-        self._slopes, self._inverse = slopes, np.linalg.pinv((slopes @ slopes.T).astype(float))
+        self._slopes, self._inverse = slopes, np.linalg.pinv(slopes @ slopes.T)
+
+    def nearest_shift(self, moving: _Level) -> _Motion:
+        """Return the whole shift at which another level is most like this one."""
+        shape = moving.detail.shape
+        product = np.conj(fft.rfft2(self._level.detail)) * fft.rfft2(moving.detail)
+        peak = np.unravel_index(fft.irfft2(product, s=shape).argmax(), shape)
+        shift = [(at + size // 2) % size - size // 2 for at, size in zip(peak, shape, strict=True)]
+        return _Motion(0.0, np.array(shift, dtype=np.float64) * moving.scale)
 
     def register(self, moving: _Level, motion: _Motion) -> tuple[_Motion, float]:
-        """Improve a motion from this level to another; return it and their correlation.
-
-        The other is scaled to this one's brightness along with it, so that blur and
-        bleaching do not slow the descent.
-        """
+        """Improve a motion from this level to another; return it and their correlation."""
         level, correlation = self._level, 0.0
         for _ in range(_MOST_STEPS):
             moved = moving.moved(motion)
@@ -253,6 +262,7 @@ class _Template:
             correlation = common / scale if scale > 0 else 0.0
             if correlation < _LEAST_CORRELATION:
                 break
+            # scaled to one brightness, for blur and bleaching would slow the descent
             step = self._inverse @ (self._slopes @ (moved * (power / common) - target).ravel())
             update = _Motion(float(step[0]), step[1:] * level.scale)
             motion = motion.after(update.inverse)
@@ -261,19 +271,38 @@ class _Template:
         return motion, correlation
 
 
+def _registered(templates: list[_Template], levels: list[_Level]) -> _Motion | None:
+    """Return the motion between two planes, coarse to fine; None where they share no detail."""
+    motion, believed = templates[0].nearest_shift(levels[0]), False
+    for template, level in zip(templates, levels, strict=True):
+        better, correlation = template.register(level, motion)
+        if correlation >= _LEAST_CORRELATION:
+            motion, believed = better, True
+    return motion if believed else None
+
+
 def _chained(pyramids: list[list[_Level]]) -> list[_Motion]:
     """Register each plane to its inner neighbour, or to the last one inwards with detail."""
     motions = [_STILL] * len(pyramids)
-    middle = len(pyramids) // 2
-    for planes in (range(middle + 1, len(pyramids)), range(middle - 1, -1, -1)):
-        inner, templates = middle, [_Template(level) for level in pyramids[middle]]
+    start = _first_with_detail(pyramids)
+    for planes in (range(start + 1, len(pyramids)), range(start - 1, -1, -1)):
+        inner, templates = start, [_Template(level) for level in pyramids[start]]
         for plane in planes:
-            motion, believed = _STILL, False
-            for template, level in zip(templates, pyramids[plane], strict=True):
-                better, correlation = template.register(level, motion)
-                if correlation >= _LEAST_CORRELATION:
-                    motion, believed = better, True
-            motions[plane] = motion.after(motions[inner])
-            if believed:
+            motion = _registered(templates, pyramids[plane])
+            if motion is None:
+                motions[plane] = motions[inner]
+            else:
+                motions[plane] = motion.after(motions[inner])
                 inner, templates = plane, [_Template(level) for level in pyramids[plane]]
-    return motions
+    back = motions[len(pyramids) // 2].inverse
+    return [motion.after(back) for motion in motions]
+
+
+def _first_with_detail(pyramids: list[list[_Level]]) -> int:
+    """Return the plane nearest to the middle that shares detail with the next one."""
+    middle = len(pyramids) // 2
+    for plane in sorted(range(len(pyramids) - 1), key=lambda index: abs(index - middle)):
+        templates = [_Template(level) for level in pyramids[plane]]
+        if _registered(templates, pyramids[plane + 1]) is not None:
+            return plane
+    return middle

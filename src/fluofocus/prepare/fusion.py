@@ -223,7 +223,7 @@ def _decompose(image: Tensor, scales: int) -> tuple[Tensor, list[Tensor]]:
             image = torch.cat([first.flip(dim), image, last.flip(dim)], dim=dim)
         bands = F.conv2d(image[None], kernels, stride=2)[0]
         image = bands[:2]
-        details.append(bands[2:].unflatten(0, (_SUB_BANDS, 2)))
+        details.append(bands[2:].view(_SUB_BANDS, 2, *bands.shape[1:]))
     return image, details
 
 

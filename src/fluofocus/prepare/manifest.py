@@ -51,8 +51,8 @@ class RejectedRegion(BaseModel):
 class ScanRecord(BaseModel):
     """How one focus scan of a field was brought into shape.
 
-    Motions are relative to the middle plane. ``background_counts`` and ``scale_counts``
-    made 0 and 1 of it.
+    Motions are relative to the middle plane; there are none where planes were not aligned.
+    ``background_counts`` and ``scale_counts`` made 0 and 1 of it.
     """
 
     model_config = ConfigDict(extra="forbid")

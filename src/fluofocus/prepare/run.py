@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import dask
 import numpy as np
 import xarray as xr
+from dask.base import compute
+from dask.delayed import delayed
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
@@ -20,6 +21,7 @@ from fluofocus.prepare.config import PrepareConfig
 from fluofocus.prepare.dataset import DatasetWriter
 from fluofocus.prepare.field import Part, prepare_field
 from fluofocus.prepare.manifest import FieldRecord, Manifest
+from fluofocus.prepare.register_features import LEAST_SIDE_PX
 from fluofocus.prepare.scan import require_focus_scan
 
 GAP_UM = 10.0
@@ -64,6 +66,11 @@ def prepare_dataset(
         raise FluoFocusError(
             f"There are {len(inputs)} stacks and {len(others)} targets: give one for each."
         )
+    if others and config.registration == "features" and config.region_px < LEAST_SIDE_PX:
+        raise FluoFocusError(
+            f"Regions of {config.region_px} pixels are too small to be registered by features: "
+            f"raise region_px to {LEAST_SIDE_PX} or more."
+        )
     names = [f"{index:04d}-{_stem(path)}" for index, path in enumerate(stacks)]
     plan = {
         "stacks": [_mark(path) for path in stacks],
@@ -85,8 +92,8 @@ def prepare_dataset(
         return record
 
     progress(0, len(inputs))
-    records = dask.compute(
-        *(dask.delayed(one)(index) for index in range(len(inputs))),
+    records = compute(  # type: ignore[no-untyped-call]
+        *(delayed(one)(index) for index in range(len(inputs))),
         scheduler="threads",
         num_workers=workers or os.cpu_count() or 1,
     )
@@ -156,24 +163,26 @@ def _opened(
     for stack in stacks:
         require_focus_scan(stack)
     for stack in stacks[1:]:
-        for what, one, other in _differences(stacks[0], stack):
+        if difference := _difference(stacks[0], stack):
             raise FluoFocusError(
-                f"{stacks[0].name} and {stack.name} differ in {what} ({one} and {other}): prepare "
-                "them apart, each into a dataset of its own."
+                f"{stacks[0].name} and {stack.name} differ in {difference}: prepare them apart, "
+                "each into a dataset of its own."
             )
     return stacks
 
 
-def _differences(one: xr.DataArray, other: xr.DataArray) -> list[tuple[str, str, str]]:
-    found = []
-    if one.shape != other.shape:
-        found.append(("size", *(" x ".join(map(str, x.shape)) for x in (one, other))))
-    sizes = voxel_size_um(one), voxel_size_um(other)
-    if not np.allclose(*sizes, rtol=_STEP_TOLERANCE):
-        found.append(("voxel size", *(" x ".join(f"{n:g}" for n in x) + " µm" for x in sizes)))
+def _difference(one: xr.DataArray, other: xr.DataArray) -> str:
+    """Say in what two scans are not alike; empty if they are."""
+    shapes = [" x ".join(map(str, stack.shape)) for stack in (one, other)]
+    if shapes[0] != shapes[1]:
+        return f"size ({shapes[0]} and {shapes[1]} voxels)"
+    voxels = voxel_size_um(one), voxel_size_um(other)
+    if not np.allclose(*voxels, rtol=_STEP_TOLERANCE):
+        sizes = [" x ".join(f"{length:g}" for length in voxel) for voxel in voxels]
+        return f"voxel size ({sizes[0]} and {sizes[1]} µm)"
     if one.dtype != other.dtype:
-        found.append(("bit depth", str(one.dtype), str(other.dtype)))
-    return found
+        return f"bit depth ({one.dtype} and {other.dtype})"
+    return ""
 
 
 def _mark(path: str | Path) -> str:

@@ -49,8 +49,8 @@ def prepare_scan(stack: xr.DataArray, *, align: bool) -> PreparedScan:
     counts = np.asarray(stack.values)
     clipped = _clipped(counts)
     require_signal(counts, str(stack.name))
-    alignment = align_planes(counts)
-    aligned = alignment.apply(counts) if align else counts.astype(np.float32)
+    alignment = align_planes(counts) if align else None
+    aligned = counts.astype(np.float32) if alignment is None else alignment.apply(counts)
     fused = fuse(aligned).image
     normalisation = normalisation_from_image(fused)
     record = ScanRecord(
@@ -59,9 +59,9 @@ def prepare_scan(stack: xr.DataArray, *, align: bool) -> PreparedScan:
         dtype=str(counts.dtype),
         voxel_size_um=voxel,
         provenance=stack.attrs.get("provenance", {}),
-        shift_px=[(float(y), float(x)) for y, x in alignment.shift_px],
-        rotation_rad=[float(angle) for angle in alignment.rotation_rad],
-        jumps=[int(plane) for plane in alignment.jumps],
+        shift_px=[(float(y), float(x)) for y, x in alignment.shift_px] if alignment else [],
+        rotation_rad=[float(angle) for angle in alignment.rotation_rad] if alignment else [],
+        jumps=list(alignment.jumps) if alignment else [],
         background_counts=normalisation.background,
         scale_counts=normalisation.scale,
     )

@@ -29,7 +29,7 @@ def focus_curve(stack: AnyArray, fused: AnyArray) -> AnyArray:
     AnyArray
         ``(Z,)``.
     """
-    planes = torch.from_numpy(np.asarray(stack, dtype=np.float32))
+    planes = torch.from_numpy(np.ascontiguousarray(stack, dtype=np.float32))
     reference = torch.from_numpy(np.asarray(fused, dtype=np.float32))
     values: AnyArray = np.array([float(ssim(plane, reference)) for plane in planes])
     return values

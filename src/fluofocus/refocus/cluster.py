@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.heap import kept_heap
 from fluofocus.io.shared import SharedWriter
 from fluofocus.io.writers import StackWriter
 from fluofocus.models.bundle import Model, load_model, shipped_models
@@ -252,7 +253,7 @@ def _compute_share(share: FrameWork, recipe: _Recipe) -> None:
     from distributed import get_worker
 
     worker = get_worker()
-    with _one_at_a_time:
+    with _one_at_a_time, kept_heap():
         torch.set_num_threads(worker.state.nthreads)  # counts in the thread that sets it
         try:
             job, dpm_um = _ready(recipe)

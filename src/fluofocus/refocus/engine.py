@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.heap import kept_heap
 from fluofocus.io.stack import make_stack, origin_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
@@ -219,6 +220,7 @@ def _run(job: Job, sink: Sink, progress: Progress | None) -> None:
     done = total - sum(frame.planes for frame in pending)
     dpm_um = job.padded_dpm()
     with (
+        kept_heap(),
         read_ahead(pending, lambda work: job.read(work.frame)) as frames,
         write_behind(sink) as behind,
     ):

@@ -140,7 +140,7 @@ def _draw(
 
 
 def _draw_motion(axis: Axes, scan: ScanRecord) -> None:
-    shifts = np.array(scan.shift_px)
+    shifts = np.array(scan.shift_px).reshape(-1, 2)
     axis.plot(shifts[:, 0], label="y", lw=1)
     axis.plot(shifts[:, 1], label="x", lw=1)
     for plane in scan.jumps:

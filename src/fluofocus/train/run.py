@@ -22,6 +22,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.heap import kept_heap
 from fluofocus.models import build_network
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
@@ -114,7 +115,7 @@ def run_training(
             accelerator=accelerator,
         )
         try:
-            with last.listening():
+            with kept_heap(), last.listening():
                 trainer.fit(training, data, ckpt_path=checkpoint, weights_only=True)
         except InterruptedTrainingError:
             raise KeyboardInterrupt(
