@@ -227,8 +227,7 @@ def outcome(
     try:
         manifest = prepare_dataset(scans, path, config, targets=targets or [])
     except FluoFocusError as error:
-        assert "No field has a region" in str(error)
-        return {}
+        return {"error": str(error)}
     return manifest.model_dump(exclude={"config", "created"})
 
 

@@ -314,6 +314,7 @@ def test_train_field_has_an_effect(
             shape_yx=(200, 40),
             planes_um=[-1.5, -0.5, 0.5, 1.5],
             seed=0,
+            phantom_parameters={"count_per_1000_um2": 60, "surface": "plane"},
         )
         path = tmp_path / "scan.ome.tif"
         write_stack(path, make_stack(stack.counts, "ZYX", (1.0, 0.325, 0.325)))

@@ -23,8 +23,8 @@ JUMP_PX = 2.0
 """Motion between neighbouring planes up to which it is never called a jump."""
 
 _JUMP_SPREADS = 5.0
-_SPREAD_FLOOR_PX = 0.1
-"""Scatter of the motions that is assumed at least: that of the registration."""
+_LEAST_SPREAD_PX = 0.1
+"""A jump is this many robust deviations above the median step; at least this is deviation."""
 
 _FINE_SIGMA, _COARSE_SIGMA = 1.0, math.sqrt(2.0)
 """Gaussians, in pixels of each pyramid level, between which detail is kept."""
@@ -38,7 +38,7 @@ _COARSEST_SIDE_PX = 96
 _WHOLE_SIDE_PX = 1024
 """Sides: of images, of a pyramid's coarsest level, and up to which its finest is unbinned."""
 
-_LEAST_CORRELATION = 0.1
+_LEAST_CORRELATION = 0.3
 """Correlation of two planes' details below which their motion is not believed."""
 
 _WORTH_PX = 0.25
@@ -103,9 +103,9 @@ class Alignment:
     def step_px(self) -> Array:
         """How far the field moves from the plane before, rms; ``(Z,)``, the first is 0."""
         motions = self._motions()
-        pairs = zip(motions[1:], motions[:-1], strict=True)
+        pairs = zip(motions, [motions[0], *motions[:-1]], strict=True)
         steps = [plane.after(before.inverse).mean_px(self.shape_yx) for plane, before in pairs]
-        return np.array([0.0, *steps])
+        return np.array(steps)
 
     @property
     def jumps(self) -> tuple[int, ...]:
@@ -116,7 +116,7 @@ class Alignment:
         steps = self.step_px
         others = steps[1:] if len(steps) > 1 else steps
         typical = np.median(others)
-        spread = max(1.4826 * np.median(np.abs(others - typical)), _SPREAD_FLOOR_PX)
+        spread = max(1.4826 * np.median(np.abs(others - typical)), _LEAST_SPREAD_PX)
         outlying = max(JUMP_PX, float(typical + _JUMP_SPREADS * spread))
         return tuple(np.flatnonzero(steps > outlying).tolist())
 
@@ -153,9 +153,9 @@ def align_planes(stack: AnyArray) -> Alignment:
     with it, such as empty ones, go along with it. Where no plane is off by a quarter of a
     pixel, about the error of registration, all are left where they are.
 
-    Only the finest detail counts at the end, for halos that overlap seem to move as they
-    grow. A strongly tilted specimen, of which each plane shows another strip, still seems
-    to drift along its tilt, by less than a tenth of a pixel from plane to plane.
+    Halos that grow and overlap seem to move: planes beyond the specimen may be off by a
+    pixel, and a tilted specimen seems to drift along its tilt (at 11° by a tenth of a pixel
+    from plane to plane).
 
     Parameters
     ----------
@@ -200,12 +200,7 @@ class _Level:
 
 
 def _sample(
-    image: FloatArray,
-    motion: _Motion,
-    output: FloatArray,
-    centre: Array,
-    order: int,
-    mode: str,
+    image: FloatArray, motion: _Motion, output: FloatArray, centre: Array, order: int, mode: str
 ) -> None:
     """Write into ``output`` the image at where each of its points is found."""
     offset = centre + motion.shift_px - motion.matrix @ centre
