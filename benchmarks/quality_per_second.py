@@ -28,6 +28,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
+from fluofocus.heap import kept_heap
 from fluofocus.measure.image import METRICS
 from fluofocus.models import build_network
 from fluofocus.models.network import RefocusingNetwork
@@ -63,7 +64,8 @@ def main() -> None:
     arguments = parser.parse_args()
     networks = dict(arguments.network)
     if arguments.only:
-        train_one(arguments.only, networks[arguments.only], arguments)
+        with kept_heap():  # as in `fluofocus train`
+            train_one(arguments.only, networks[arguments.only], arguments)
         return
     command = [sys.executable, *sys.argv, "--only"]
     running: list[subprocess.Popen[bytes]] = []

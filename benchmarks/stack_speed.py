@@ -31,7 +31,9 @@ from fluofocus.refocus.memory import CPU_BATCH_PX, LARGEST_BATCH, LIVE_LAYERS, m
 PLANES_SHOWN = (1, 11, 21, 41, 81)
 SIDES_SHOWN = (512, 1024, 2048, 4096)
 FRAMES_SHOWN = (1, 4, 16)
-TILE_PX = 1024
+TILE_PX = 3328
+"""Side of the tiles that the engine takes within 4 GiB, halo included."""
+
 DEEP_Z_TILE_PX = 736
 
 

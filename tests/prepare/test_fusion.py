@@ -88,13 +88,15 @@ def test_a_tilted_specimen_is_in_focus_everywhere(phantom: str) -> None:
     assert fused > likeness(fusion._reassigned(counts, plain).image, truth) + 0.001
 
 
-@pytest.mark.parametrize(("phantom", "least"), [("beads", 0.96), ("nuclei", 0.95)])
-def test_a_thick_specimen_is_fused_better_than_by_variance(phantom: str, least: float) -> None:
+@pytest.mark.parametrize(
+    ("phantom", "least"), [("beads", 0.98), ("nuclei", 0.955), ("filaments", 0.92)]
+)
+def test_a_thick_specimen_is_fused_as_well_as_overlap_lets(phantom: str, least: float) -> None:
     counts, truth = focus_scan(phantom, None)
     fused = likeness(fuse(counts).image, truth)
     assert fused >= least
-    assert fused > likeness(extended_depth_of_field(counts), truth)
-    assert fused > likeness(counts.max(axis=0), truth)
+    assert fused > likeness(counts.max(axis=0), truth) + 0.005
+    assert fused > likeness(extended_depth_of_field(counts), truth) - 0.002
 
 
 def textured(shape_yx: tuple[int, int], planes: int) -> tuple[AnyArray, npt.NDArray[np.int64]]:
@@ -103,10 +105,7 @@ def textured(shape_yx: tuple[int, int], planes: int) -> tuple[AnyArray, npt.NDAr
     sharp = 1000 + 200 * gaussian_filter(rng.normal(size=shape_yx), 1.0) / 0.28
     plane = np.arange(shape_yx[1]) * planes // shape_yx[1]
     blurred = [gaussian_filter(sharp, 1.5 * distance) for distance in range(planes)]
-    stack = [
-        np.choose(np.abs(plane - index), blurred[:planes]).astype(np.float64)
-        for index in range(planes)
-    ]
+    stack = [np.choose(np.abs(plane - index), blurred) for index in range(planes)]
     return np.stack(stack), np.broadcast_to(plane, shape_yx)
 
 
@@ -120,8 +119,8 @@ def test_every_pixel_is_one_of_the_stack(dtype: type, shape_yx: tuple[int, int])
     assert fused.image.shape == fused.plane.shape == shape_yx
     np.testing.assert_array_equal(np.take_along_axis(stack, fused.plane[None], 0)[0], fused.image)
     sharp = np.take_along_axis(stack, plane[None], axis=0)[0]
-    assert likeness(fused.image, sharp) > 0.97
-    assert likeness(fused.image, sharp) > likeness(stack.mean(axis=0), sharp) + 0.2
+    assert likeness(stack.mean(axis=0), sharp) < 0.95
+    assert likeness(fused.image, sharp) > 0.995
 
 
 def test_depth_follows_the_specimen() -> None:

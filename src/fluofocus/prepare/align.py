@@ -22,15 +22,13 @@ Array = npt.NDArray[np.float64]
 JUMP_PX = 2.0
 """Motion between neighbouring planes up to which it is never called a jump."""
 
-_JUMP_SPREADS = 5.0
-_LEAST_SPREAD_PX = 0.1
-"""A jump is this many robust deviations above the median step; at least this is deviation."""
+_JUMP_DEVIATIONS, _LEAST_DEVIATION_PX = 5.0, 0.1
+"""How many robust deviations a jump is above the median step, and the least of these."""
 
 _FINE_SIGMA, _COARSE_SIGMA = 1.0, math.sqrt(2.0)
 """Gaussians, in pixels of each pyramid level, between which detail is kept."""
 
 _BORDER = 4
-_INSIDE = slice(_BORDER, -_BORDER)
 """Bins that the filters reach into, where the border of the field shows."""
 
 _LEAST_SIDE_PX = 16
@@ -44,8 +42,7 @@ _LEAST_CORRELATION = 0.3
 _WORTH_PX = 0.25
 """Motion of some plane from which a stack is resampled: registration errs by less."""
 
-_MOST_STEPS = 20
-_STEP_DONE_PX = 0.003
+_MOST_STEPS, _STEP_DONE_PX = 20, 0.003
 
 
 @dataclass(frozen=True)
@@ -80,10 +77,9 @@ _STILL = _Motion(0.0, np.zeros(2))
 
 @dataclass(frozen=True)
 class Alignment:
-    """How each plane of a focus scan lies relative to the middle one.
+    """Where the points of the middle plane are found in each plane of a focus scan.
 
-    A point of the middle plane is found in another plane by turning it by ``rotation_rad``
-    about the centre of the field, then adding ``shift_px``.
+    A point is turned by ``rotation_rad`` about the field's centre, then ``shift_px`` added.
 
     Attributes
     ----------
@@ -104,8 +100,7 @@ class Alignment:
         """How far the field moves from the plane before, rms; ``(Z,)``, the first is 0."""
         motions = self._motions()
         pairs = zip(motions, [motions[0], *motions[:-1]], strict=True)
-        steps = [plane.after(before.inverse).mean_px(self.shape_yx) for plane, before in pairs]
-        return np.array(steps)
+        return np.array([at.after(last.inverse).mean_px(self.shape_yx) for at, last in pairs])
 
     @property
     def jumps(self) -> tuple[int, ...]:
@@ -116,8 +111,8 @@ class Alignment:
         steps = self.step_px
         others = steps[1:] if len(steps) > 1 else steps
         typical = np.median(others)
-        spread = max(1.4826 * np.median(np.abs(others - typical)), _LEAST_SPREAD_PX)
-        outlying = max(JUMP_PX, float(typical + _JUMP_SPREADS * spread))
+        spread = max(1.4826 * np.median(np.abs(others - typical)), _LEAST_DEVIATION_PX)
+        outlying = max(JUMP_PX, float(typical + _JUMP_DEVIATIONS * spread))
         return tuple(np.flatnonzero(steps > outlying).tolist())
 
     def apply(self, stack: AnyArray) -> FloatArray:
@@ -133,7 +128,7 @@ class Alignment:
         planes = np.asarray(stack)
         shape = (len(self.rotation_rad), *self.shape_yx)
         if planes.shape != shape:
-            raise FluoFocusError(f"The alignment is for a stack {shape}, not {planes.shape}.")
+            raise FluoFocusError(f"The alignment is for a stack {shape}: align {planes.shape} too.")
         aligned = np.empty(planes.shape, dtype=np.float32)
         centre = (np.array(self.shape_yx) - 1) / 2
         for plane, motion, output in zip(planes, self._motions(), aligned, strict=True):
@@ -221,7 +216,8 @@ def _pyramid(plane: AnyArray) -> list[_Level]:
         binned = bins.mean(axis=(1, 3))
         fine, coarse = (ndimage.gaussian_filter(binned, s) for s in (_FINE_SIGMA, _COARSE_SIGMA))
         centre = np.array(plane.shape) / (2 * scale) - 0.5 - _BORDER
-        levels.append(_Level((fine - coarse)[_INSIDE, _INSIDE], scale, centre))
+        inside = (slice(_BORDER, -_BORDER),) * 2
+        levels.append(_Level((fine - coarse)[inside], scale, centre))
         scale *= 2
     return levels[::-1]
 
@@ -242,8 +238,8 @@ class _Template:
         shape = moving.detail.shape
         product = np.conj(fft.rfft2(self._level.detail)) * fft.rfft2(moving.detail)
         peak = np.unravel_index(fft.irfft2(product, s=shape).argmax(), shape)
-        shift = [(at + size // 2) % size - size // 2 for at, size in zip(peak, shape, strict=True)]
-        return _Motion(0.0, np.array(shift, dtype=np.float64) * moving.scale)
+        half = np.array(shape) // 2
+        return _Motion(0.0, ((np.array(peak) + half) % shape - half) * float(moving.scale))
 
     def register(self, moving: _Level, motion: _Motion) -> tuple[_Motion, float]:
         """Improve a motion from this level to another; return it and their correlation."""

@@ -10,6 +10,7 @@ import xarray as xr
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.config import PrepareConfig
+from fluofocus.prepare.fusion import fuse
 from fluofocus.prepare.manifest import FieldRecord, RegionRecord, RejectedRegion, Split
 from fluofocus.prepare.match import Match, match
 from fluofocus.prepare.normalise import normalisation_from_image
@@ -68,7 +69,7 @@ def prepare_field(
     )
     if pair is not None and other is not None:
         mask = mask & pair.transform.valid
-        prepared.pictures["target_fused"] = pair.transform.apply(pair.planes.max(axis=0))
+        prepared.pictures["target_fused"] = pair.transform.apply(fuse(pair.planes).image)
     plane_scales = [_normalisation(plane) for plane in scan.planes]
     for split, rows in parts:
         chosen, faint = cover(

@@ -24,10 +24,10 @@ MOST_SCALES = 6
 _SMALLEST_SIDE_PX = 4
 """Side below which an image is not halved again."""
 
-_CONSENT = 0.2
+_CONSENT = 0.3
 """Weight of the other two sub-bands of a scale in the vote of each."""
 
-_SCALES_WITH_NEIGHBOURS = 2
+_SCALES_WITH_NEIGHBOURS = 1
 """Finest scales, the noisiest, at which the neighbours' vote counts."""
 
 _TAPS = 6

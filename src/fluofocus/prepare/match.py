@@ -9,6 +9,7 @@ from scipy.ndimage import zoom
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.config import PrepareConfig
+from fluofocus.prepare.fusion import fuse
 from fluofocus.prepare.manifest import RegistrationRecord
 from fluofocus.prepare.regions import Region
 from fluofocus.prepare.registration import register
@@ -116,13 +117,13 @@ def _coarse(moving: AnyArray, fixed: AnyArray, config: PrepareConfig) -> Transfo
 
 
 def _registered(moving: AnyArray, fixed: AnyArray, config: PrepareConfig) -> Transform:
-    """Register stacks by the method chosen, those in 2D by their brightest projections."""
+    """Register stacks by the method chosen, those in 2D by their fused images."""
     method = config.registration
     if method == "psf":
         common = min(len(moving), len(fixed))
         compared = moving[:common], fixed[:common]
     else:
-        compared = moving.max(axis=0), fixed.max(axis=0)
+        compared = fuse(moving).image, fuse(fixed).image
     return register(*compared, method, max_residual_px=config.largest_residual_px)
 
 
