@@ -1,4 +1,4 @@
-"""``fluofocus prepare``: from raw focus scans to a dataset to train on."""
+"""``fluofocus stitch`` and ``fluofocus prepare``: from raw focus scans to a dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import note, progress, require_folder, say, verb
+from fluofocus.cli.console import note, progress, require_folder, require_writable, say, verb
 
 verbs = typer.Typer()
 
@@ -52,3 +52,34 @@ def prepare(
     trained, kept = (len(manifest.regions(split)) for split in ("training", "validation"))
     say(f"Wrote {output}: {trained} regions to train on, {kept} to validate on.")
     say(f"Look at {sheet}.")
+
+
+@verb(verbs)
+def stitch(
+    tiles: Annotated[
+        list[Path], typer.Argument(help="Tiles, row by row from the top.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Image to write.")],
+    columns: Annotated[int, typer.Option(min=1, help="Tiles of a row.", show_default=False)],
+    overlap: Annotated[
+        float, typer.Option(help="Share of a tile's side that the next one has too.")
+    ] = 0.1,
+    snake: Annotated[
+        bool, typer.Option("--snake", help="Every second row runs from right to left.")
+    ] = False,
+    stage_error: Annotated[
+        float, typer.Option(help="Pixels by which a tile may lie away from the grid.")
+    ] = 10.0,
+) -> None:
+    """Put the overlapping tiles of a field together, to a fraction of a pixel."""
+    from fluofocus.io import read_stack, write_stack
+    from fluofocus.prepare.tile_scan import grid_px, stitched
+
+    require_writable(output, (".tif", ".tiff", ".zarr"))
+    stacks = [read_stack(path) for path in tiles]
+    height, width = stacks[0].shape[-2:]
+    stage_px = grid_px(len(stacks), columns, (height, width), overlap, snake=snake)
+    stack, placement = stitched(stacks, stage_px, stage_error_px=stage_error)
+    write_stack(output, stack)
+    size = " x ".join(map(str, stack.shape))
+    say(f"Wrote {output}: {size} from {len(stacks)} tiles, {len(placement.pairs)} overlaps used.")
