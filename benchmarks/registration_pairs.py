@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fluofocus.optics.microscope import Microscope
 from fluofocus.optics.psf import point_spread_function
-from fluofocus.prepare.normalise import extended_depth_of_field
+from fluofocus.prepare.fusion import fuse
 from fluofocus.simulate.image_formation import ImageFormation
 from fluofocus.simulate.phantoms import Cells, Filaments, Nuclei, Phantom
 from fluofocus.simulate.specimen import SpecimenGrid
@@ -196,7 +196,7 @@ def fused_images(seed: int, side_px: int) -> tuple[Tensor, Tensor]:
     specimen = phantom.draw(grid, generator)
     planes = torch.tensor([-0.75, 0.0, 0.75])
     wide, confocal = (
-        extended_depth_of_field(ImageFormation(microscope, grid, planes)(specimen).numpy())
+        fuse(ImageFormation(microscope, grid, planes)(specimen).numpy()).image
         for microscope in (WIDEFIELD, CONFOCAL)
     )
     return torch.from_numpy(wide), torch.from_numpy(confocal)

@@ -6,13 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import preset
 from fluofocus.prepare import fusion
 from fluofocus.prepare.fusion import fuse
-from fluofocus.prepare.normalise import extended_depth_of_field
 from fluofocus.simulate.camera import record
 from fluofocus.simulate.draws import make_phantom
 from fluofocus.simulate.image_formation import ImageFormation
@@ -26,6 +25,13 @@ PLANES_UM = torch.linspace(-10, 10, 41)
 SIDE_PX = 256
 TILTED_UM = torch.linspace(-8, 8, SIDE_PX)[:, None].expand(SIDE_PX, SIDE_PX)
 PHANTOMS = {"beads": {"count_per_1000_um2": 20}, "nuclei": {}, "filaments": {}}
+
+
+def by_variance(stack: AnyArray) -> AnyArray:
+    """Fuse by a simpler rule: the plane with the greatest variance around each pixel."""
+    values, size = stack.astype(np.float64), (1, 9, 9)
+    variance = uniform_filter(values**2, size) - uniform_filter(values, size) ** 2
+    return np.take_along_axis(stack, variance.argmax(axis=0)[None], axis=0)[0]
 
 
 def grid_of(depths_um: tuple[float, ...]) -> SpecimenGrid:
@@ -84,7 +90,7 @@ def test_a_tilted_specimen_is_in_focus_everywhere(phantom: str) -> None:
     fused = likeness(fuse(counts).image, truth)
     assert fused >= 0.985
     assert fused > likeness(counts.max(axis=0), truth) + 0.01
-    assert fused > likeness(extended_depth_of_field(counts), truth)
+    assert fused > likeness(by_variance(counts), truth)
     assert fused > likeness(fusion._reassigned(counts, plain).image, truth) + 0.001
 
 
@@ -96,7 +102,7 @@ def test_a_thick_specimen_is_fused_as_well_as_overlap_lets(phantom: str, least: 
     fused = likeness(fuse(counts).image, truth)
     assert fused >= least
     assert fused > likeness(counts.max(axis=0), truth) + 0.005
-    assert fused > likeness(extended_depth_of_field(counts), truth) - 0.002
+    assert fused > likeness(by_variance(counts), truth) - 0.002
 
 
 def textured(shape_yx: tuple[int, int], planes: int) -> tuple[AnyArray, npt.NDArray[np.int64]]:

@@ -7,9 +7,7 @@ import torch
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.normalise import (
     Normalisation,
-    extended_depth_of_field,
     normalisation_from_image,
-    normalisation_from_stack,
 )
 
 
@@ -46,22 +44,6 @@ def test_gain_and_offset_do_not_matter() -> None:
     plain = normalisation_from_image(image).apply(image)
     changed = 3 * image + 40
     np.testing.assert_allclose(normalisation_from_image(changed).apply(changed), plain, atol=0.02)
-
-
-def test_a_fused_stack_takes_what_is_sharp_from_every_plane() -> None:
-    sharp = discs().astype(float)
-    from scipy.ndimage import gaussian_filter
-
-    blurred = gaussian_filter(sharp, 6)
-    left = np.arange(128) < 64
-    stack = np.stack([np.where(left, sharp, blurred), np.where(left, blurred, sharp)])
-    fused = extended_depth_of_field(stack)
-    bright = sharp > 400
-    assert np.mean(fused[bright] == sharp[bright]) > 0.95
-    stacked = normalisation_from_stack(stack)
-    single = normalisation_from_image(sharp)
-    assert stacked.scale == pytest.approx(single.scale, rel=0.05)
-    assert normalisation_from_image(blurred).scale < 0.8 * single.scale
 
 
 def test_images_without_information_are_refused() -> None:

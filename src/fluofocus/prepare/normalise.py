@@ -20,9 +20,6 @@ SATURATED_FRACTION = 0.01
 _MOST_CLIPPED = 0.05
 """Share of the pixels at the highest value, from which an image is refused as saturated."""
 
-_SHARPNESS_WINDOW_PX = 9
-"""Side of the window in which planes are compared for sharpness."""
-
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -46,7 +43,7 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
     A triangle threshold (Zack et al. 1977) separates foreground from background; the
     mean of the background is subtracted; the scale is such that 1 % of the foreground
     pixels exceed one. Stacks are normalised by their fused image, see
-    `normalisation_from_stack`.
+    `fluofocus.prepare.fusion.fuse`.
 
     Parameters
     ----------
@@ -95,36 +92,3 @@ def common_normalisation(normalisations: Sequence[Normalisation]) -> Normalisati
         background=sum(each.background for each in normalisations) / count,
         scale=sum(each.scale for each in normalisations) / count,
     )
-
-
-def normalisation_from_stack(stack: AnyArray) -> Normalisation:
-    """Find the one background and scale of a focus scan: those of its fused image.
-
-    Parameters
-    ----------
-    stack
-        ``(Z, Y, X)``, counts.
-
-    Raises
-    ------
-    FluoFocusError
-        As `normalisation_from_image`.
-    """
-    return normalisation_from_image(extended_depth_of_field(stack))
-
-
-def extended_depth_of_field(stack: AnyArray) -> AnyArray:
-    """Fuse a focus scan ``(Z, Y, X)`` into one image ``(Y, X)``, in focus everywhere.
-
-    Each pixel comes from the plane with the greatest variance around it; Deep-Z used a
-    plugin of ImageJ for the same purpose.
-    """
-    from scipy.ndimage import uniform_filter
-
-    stack = np.asarray(stack)
-    values = stack.astype(np.float64)
-    size = (1, _SHARPNESS_WINDOW_PX, _SHARPNESS_WINDOW_PX)
-    variance = uniform_filter(values**2, size) - uniform_filter(values, size) ** 2
-    sharpest = variance.argmax(axis=0)
-    fused: AnyArray = np.take_along_axis(stack, sharpest[None], axis=0)[0]
-    return fused

@@ -71,7 +71,7 @@ def place(
     """Find where the tiles of one field lie.
 
     Of tiles on disk only the overlaps are read. Stacks are placed by one plane of each, or
-    by their fused images, see `fluofocus.prepare.normalise.extended_depth_of_field`.
+    by their fused images, see `fluofocus.prepare.fusion.fuse`.
 
     Parameters
     ----------
