@@ -83,12 +83,14 @@ def test_no_pixel_of_a_validation_field_is_trained_on(dataset: Path) -> None:
 
 def test_rows_of_a_single_field_are_divided_with_a_gap(tmp_path: Path) -> None:
     path = write(tmp_path, "long", scan(5, side=160))
-    manifest = prepare_dataset(
-        [path], tmp_path / "one.zarr", CONFIG.model_copy(update={"validation_share": 0.4})
-    )
-    bottom = max(region.top_px + 32 for region in manifest.regions("training"))
-    top = min(region.top_px for region in manifest.regions("validation"))
-    assert (top - bottom) * PIXEL_UM >= 9.9
+    bottoms = []
+    for gap_um in (10.0, 3.0):
+        config = CONFIG.model_copy(update={"validation_share": 0.4, "gap_um": gap_um})
+        manifest = prepare_dataset([path], tmp_path / f"{gap_um:g}.zarr", config)
+        bottoms.append(max(region.top_px + 32 for region in manifest.regions("training")))
+        top = min(region.top_px for region in manifest.regions("validation"))
+        assert (top - bottoms[-1]) * PIXEL_UM >= gap_um - 0.1
+    assert bottoms[1] > bottoms[0]
 
 
 def test_pairs_come_out_of_it(dataset: Path) -> None:
@@ -232,7 +234,7 @@ def outcome(
 
 
 def test_every_setting_has_a_case() -> None:
-    assert {*CHANGED, *CHANGED_WITH_TARGETS} == set(PrepareConfig.model_fields)
+    assert {*CHANGED, *CHANGED_WITH_TARGETS, "gap_um"} == set(PrepareConfig.model_fields)
 
 
 @pytest.mark.parametrize("field", CHANGED)

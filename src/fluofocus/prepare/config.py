@@ -24,8 +24,9 @@ class PrepareConfig(BaseModel):
     ``region_px`` wide and high, has ``planes`` planes about its middle one, and at least
     ``least_signal_share`` of its area is signal. Whole fields, a share
     ``validation_share`` of them drawn with ``seed``, are kept for validation; of a single
-    field its last rows. ``registration`` is how a target field is brought onto its input
-    field, ``none`` if the two come registered; beyond ``largest_residual_px`` it is refused.
+    field its last rows, ``gap_um`` away from the others. ``registration`` is how a target
+    field is brought onto its input field, ``none`` if the two come registered; beyond
+    ``largest_residual_px`` it is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class PrepareConfig(BaseModel):
     least_signal_share: Share = 0.002
     planes: Annotated[int, Field(ge=2)] = 41
     validation_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    gap_um: Annotated[float, Field(ge=0)] = 10.0
     seed: Annotated[int, Field(ge=0)] = 0
     registration: Literal["features", "psf", "dual_peak", "none"] = "features"
     largest_residual_px: Positive = 0.5

@@ -24,9 +24,6 @@ from fluofocus.prepare.manifest import FieldRecord, Manifest
 from fluofocus.prepare.register_features import LEAST_SIDE_PX
 from fluofocus.prepare.scan import require_focus_scan
 
-GAP_UM = 10.0
-"""Rows left out between what is trained on and what is kept, where both are of one field."""
-
 _STEP_TOLERANCE = 1e-3
 
 
@@ -127,12 +124,13 @@ def split_fields(inputs: Sequence[xr.DataArray], config: PrepareConfig) -> list[
             for index in range(len(inputs))
         ]
     first_kept = round(height * (1 - config.validation_share))
-    last_trained = first_kept - round(GAP_UM / voxel_size_um(inputs[0])[1])
+    last_trained = first_kept - round(config.gap_um / voxel_size_um(inputs[0])[1])
     if min(last_trained, height - first_kept) < config.region_px:
         raise FluoFocusError(
             f"The only field has {height} rows, of which {max(last_trained, 0)} would be for "
-            f"training and {height - first_kept} for validation, {GAP_UM:g} µm apart: give more "
-            f"fields, lower region_px from {config.region_px}, or change validation_share."
+            f"training and {height - first_kept} for validation, {config.gap_um:g} µm apart: give "
+            f"more fields, lower region_px from {config.region_px} or gap_um, or change "
+            "validation_share."
         )
     return [[("training", slice(0, last_trained)), ("validation", slice(first_kept, height))]]
 
