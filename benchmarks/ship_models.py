@@ -15,16 +15,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
+from fluofocus.heap import kept_heap
 from fluofocus.models.bundle import SHIPPED, Model, ModelCard, load_model, save_model
 from fluofocus.train.config import load_train_config
+from fluofocus.train.data import TrainingData
+from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import describe_data
 
 TABLES = {"air20x-beads": ("beads", "axial", "tilt"), "air20x-nuclei": ("nuclei",)}
 """Which tables of the main job say how good a model is."""
 
 CARDS = Path("docs/models")
+CALIBRATION_BATCHES = 40
+"""Held-out batches that expected errors are calibrated on: more microscopes than in a training."""
+
 COLUMNS = ("found", "fwhm_um", "true_fwhm_um", "gap_closed", "corrected_fwhm_um")
 """What of these tables goes into the scores of the model file."""
 
@@ -118,7 +125,15 @@ def main() -> None:
         model = load_model(arguments.runs / name / f"{name}.safetensors")
         scores = dict(held_out_scores(results, kinds))
         scores |= {f"told_{key}": value for key, value in held_out_scores(told, kinds)}
-        card = with_history(model.card, scores)
+        config, microscope = load_train_config(Path("configs") / f"{name}.yaml")
+        many = config.model_copy(update={"validation_batches": CALIBRATION_BATCHES})
+        with kept_heap():
+            error = calibrate_error(
+                model.network,
+                TrainingData(many, microscope, workers=0).calibration_batches(),
+                torch.device("cpu"),
+            )
+        card = with_history(model.card, scores).model_copy(update={"error": error})
         path = SHIPPED / f"{name}.safetensors"
         card = save_model(Model(card, model.network), path)
         (CARDS / f"{name}.md").write_text(card_page(card), encoding="utf-8")

@@ -120,3 +120,26 @@ def test_an_empty_specimen_is_dark(microscope: Microscope, grid: SpecimenGrid) -
     image = ImageFormation(microscope, grid, torch.tensor([0.0]))(Specimen(grid))
     assert image.shape == (1, SIZE, SIZE)
     assert float(image.max()) == 0
+
+
+def test_empty_slabs_make_no_difference(microscope: Microscope) -> None:
+    grid = SpecimenGrid((SIZE, SIZE), microscope.pixel_size_um, (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0))
+    volume = grid.empty_volume()
+    volume[1, 40, 50], volume[3, 60, 60] = 1.0, 2.0
+    balls = {
+        "ball_positions_um": torch.tensor([[0.0, 5.0, 5.0], [1.0, 9.0, 12.0]]),
+        "ball_photons": torch.tensor([1.0, 3.0]),
+        "ball_radius_um": torch.tensor([0.2, 0.2]),
+    }
+    planes = torch.tensor([-1.0, 2.0])
+    for specimen, slabs in (
+        (Specimen(grid, volume=volume), 3),
+        (Specimen(grid, **balls), 2),
+        (Specimen(grid, volume=volume, **balls), 4),
+    ):
+        trimmed = specimen.trimmed()
+        assert len(trimmed.grid.depths_um) == slabs
+        whole, less = (
+            ImageFormation(microscope, each.grid, planes)(each) for each in (specimen, trimmed)
+        )
+        torch.testing.assert_close(less, whole, rtol=0.02, atol=1e-3 * float(whole.max()))

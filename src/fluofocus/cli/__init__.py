@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli import microscope, preparation, refocusing, simulation, training
+from fluofocus.cli import (
+    microscope,
+    preparation,
+    refocusing,
+    reproduction,
+    simulation,
+    training,
+)
 from fluofocus.cli.console import set_up
 
 app = typer.Typer(
@@ -27,6 +34,7 @@ for group in (
     preparation.verbs,
     training.verbs,
     refocusing.verbs,
+    reproduction.verbs,
 ):
     app.add_typer(group)
 

@@ -83,6 +83,10 @@ def evaluate(
         bool,
         typer.Option("--clean", help="Compare with the noise-free stacks that 'simulate' wrote."),
     ] = False,
+    target: Annotated[
+        list[Path] | None,
+        typer.Option(help="Stacks to compare with, such as confocal ones of the same fields."),
+    ] = None,
     inputs: Annotated[int, typer.Option(min=1, help="Planes of each stack to refocus.")] = 5,
     pixel_size: Annotated[
         float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
@@ -111,12 +115,19 @@ def evaluate(
     from fluofocus.report.figures import plot_coverage, plot_evaluation
 
     require_folder(output)
+    if clean and target:
+        raise FluoFocusError("Give --clean or --target, not both.")
+    truths = [clean_path(path) for path in stacks] if clean else target
+    if truths is not None and len(truths) != len(stacks):
+        raise FluoFocusError(
+            f"{len(stacks)} stacks and {len(truths)} to compare them with: give one for each."
+        )
     opened = functools.partial(read_stack, pixel_size_um=pixel_size, z_step_um=z_step)
     with progress("Evaluating") as update:
         scores = evaluate_model(
             load_model(model),
             [opened(path) for path in stacks],
-            truths=[opened(clean_path(path)) for path in stacks] if clean else None,
+            truths=None if truths is None else [opened(path) for path in truths],
             distances_um=None if distances is None else parse_z_range(distances),
             inputs_per_stack=inputs,
             seed=seed,
@@ -160,11 +171,12 @@ def models(
             shipped,
             card.architecture,
             "{:g} to {:g} µm".format(*card.training.defocus_um),
+            card.training.target_modality,
             card.title,
         )
         for shipped, card in cards.items()
     ]
-    for line in aligned([("name", "network", "range", "title"), *rows] if rows else []):
+    for line in aligned([("name", "network", "range", "output", "title"), *rows] if rows else []):
         say(line)
 
 

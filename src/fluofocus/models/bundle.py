@@ -47,6 +47,7 @@ PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x0
 """How the files of ``torch.save`` begin: a zip archive or a bare pickle."""
 
 Range = tuple[float, float]
+OutputModality = Literal["widefield", "confocal", "other"]
 
 _SWIFT_OF_VERSION_1: Final[dict[str, JsonValue]] = {
     "encoder_channels": [32, 64, 96, 128],
@@ -74,6 +75,8 @@ class TrainingRange(BaseModel):
     """How many planes of a field were given at once, at most."""
     optics_told: bool = False
     """Whether the network was told the optics of some fields."""
+    target_modality: OutputModality = "widefield"
+    """As which microscope's image the output comes out; the input is wide-field."""
 
     @model_validator(mode="after")
     def _check_order(self) -> TrainingRange:

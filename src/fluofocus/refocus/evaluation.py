@@ -59,7 +59,8 @@ def evaluate(
         Focus stacks (Z, Y, X) with positions in µm.
     truths : iterable of DataArray, optional
         For each stack the one to compare with, such as the noise-free image of a simulated
-        stack; the stack itself where not given.
+        stack, or a confocal scan of the same planes and field for a model whose output is
+        confocal; the stack itself where not given.
     distances_um : sequence of float, optional
         Signed distances; eleven over the range the model was trained for, where not given.
     inputs_per_stack : int
@@ -80,8 +81,14 @@ def evaluate(
     Raises
     ------
     FluoFocusError
-        If a stack cannot be used, or none reaches any of the distances.
+        If a stack cannot be used, or none reaches any of the distances, or the model's
+        output is of another modality and there is nothing to compare it with.
     """
+    if truths is None and model.card.training.target_modality != "widefield":
+        raise FluoFocusError(
+            f"{model.card.name} makes {model.card.training.target_modality} images: give such "
+            "stacks of the same planes and fields to compare with (--target)."
+        )
     distances = _checked_distances(model, distances_um, allow_extrapolation)
     rng = np.random.default_rng(seed)
     pairs = [PairScores() for _ in distances]

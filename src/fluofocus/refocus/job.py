@@ -357,6 +357,8 @@ def _provenance(
         "input": None if images.name is None else str(images.name),
         **targets.provenance,
     }
+    if trained.target_modality != "widefield":
+        record["output_modality"] = trained.target_modality
     if images.attrs.get("provenance"):
         record["input_provenance"] = images.attrs["provenance"]
     if options.plane is not None:

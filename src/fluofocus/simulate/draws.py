@@ -15,6 +15,9 @@ from fluofocus.simulate.phantoms import PHANTOMS, Phantom
 Range = tuple[float, float]
 """Lowest and highest value of a draw."""
 
+_INDICES_OF_SAMPLES = (1.33, 1.515)
+"""Water and oil, between which most mounted samples lie."""
+
 _FREE_NOLL = tuple(index for index in range(5, 23) if index != 11)
 
 
@@ -49,6 +52,29 @@ class OpticsDraws(BaseModel):
     relative_numerical_aperture: Range = (1.0, 1.0)
     relative_wavelength: Range = (1.0, 1.0)
     scalar_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def widened(self) -> OpticsDraws:
+        """Return draws with three times the aberrations: of samples and objectives unlike these.
+
+        Ranges of what aberrates reach further by their own width on either side, as far as it
+        is possible; aperture and wavelength, which a user knows, stay.
+        """
+        low, high = self.sample_index or _INDICES_OF_SAMPLES
+        limits = {
+            "spherical_rms_waves": (-math.inf, math.inf),
+            "coverslip_error_um": (-math.inf, math.inf),
+            "emitter_depth_um": (0.0, math.inf),
+            "sample_index": (min(low, _INDICES_OF_SAMPLES[0]), max(high, _INDICES_OF_SAMPLES[1])),
+            "amplitude_falloff": (0.0, 1.0),
+        }
+        update: dict[str, Any] = {"other_zernike_rms_waves": 2 * self.other_zernike_rms_waves}
+        for name, (lowest, highest) in limits.items():
+            bounds = getattr(self, name)
+            if bounds is not None:
+                low, high = bounds
+                width = high - low
+                update[name] = (max(lowest, low - width), min(highest, high + width))
+        return self.model_copy(update=update)
 
     def draw(self, microscope: Microscope, generator: torch.Generator) -> Microscope:
         """Draw one microscope."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -77,3 +77,18 @@ class Specimen:
     ball_photons: Tensor = field(default_factory=lambda: torch.zeros(0))
     ball_radius_um: Tensor = field(default_factory=lambda: torch.zeros(0))
     truth: tuple[dict[str, Any], ...] = ()
+
+    def trimmed(self) -> Specimen:
+        """Return the same emitters on a grid without the empty slabs above and below them."""
+        emits = torch.zeros(len(self.grid.depths_um), dtype=torch.bool)
+        if self.volume is not None:
+            emits |= (self.volume.flatten(1).amax(dim=1) > 0).cpu()
+        emits[self.grid.slab_index(self.ball_positions_um[:, 0])] = True
+        if not emits.any():
+            return self
+        first, last = int(emits.nonzero()[0]), int(emits.nonzero()[-1])
+        return replace(
+            self,
+            grid=replace(self.grid, depths_um=self.grid.depths_um[first : last + 1]),
+            volume=None if self.volume is None else self.volume[first : last + 1],
+        )

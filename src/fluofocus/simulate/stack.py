@@ -100,7 +100,7 @@ def simulate_stack(
     configured = make_phantom(phantom, dict(phantom_parameters or {}))
     generator = torch.Generator().manual_seed(seed)
     grid = SpecimenGrid(shape_yx, microscope.pixel_size_um, _slab_depths_um(microscope, planes))
-    specimen = configured.draw(grid, generator)
+    specimen = configured.draw(grid, generator).trimmed()
     photons = _exposed(microscope, specimen, planes, peak_photons, depth_dependent)
     photons = photons + background_photons
     counts = record(photons, microscope.camera, generator).numpy()

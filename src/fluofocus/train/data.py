@@ -18,6 +18,7 @@ from fluofocus.train.module import Batch
 
 _VALIDATION_SEED = 1_000_003
 _VALIDATION_MICROSCOPES = 8
+_CALIBRATION_SEED = 2_000_003
 _BATCHES_AHEAD = 8
 
 
@@ -65,6 +66,24 @@ class TrainingData(LightningDataModule):
             share = math.ceil(self.config.validation_batches / processes)
             self._validation = list(itertools.islice(pairs, rank, share * processes, processes))
         return self._validation
+
+    def calibration_batches(self) -> list[Batch]:
+        """Draw held-out pairs to calibrate expected errors on, as many as for validation.
+
+        Simulated ones are of many microscopes, with wider draws of their optics than any that the
+        network was trained on: users' microscopes are not drawn from the training's ranges.
+        """
+        data = self.config.data
+        if not isinstance(data, SimulationConfig):
+            return self.validation_batches()
+        wide = data.model_copy(update={"optics": data.optics.widened(), "images_per_specimen": 1})
+        pairs = SimulatedPairs(
+            self.microscope,
+            wide,
+            batch_size=self.config.training.batch_size,
+            seed=self.config.seed + _CALIBRATION_SEED,
+        )
+        return list(itertools.islice(pairs, self.config.validation_batches))
 
     def _pairs(self, *, held_out: bool, **position: int) -> PairStream:
         batch_size = self.config.training.batch_size

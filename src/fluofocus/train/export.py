@@ -16,6 +16,7 @@ from fluofocus.models.bundle import (
     ErrorCalibration,
     Model,
     ModelCard,
+    OutputModality,
     TrainingRange,
     save_model,
 )
@@ -58,6 +59,7 @@ def write_model(
             optics_told=network.takes_optics
             and simulation is not None
             and simulation.known_optics_share > 0,
+            target_modality=_target_modality(config.data),
         ),
         description=config.description,
         data=describe_data(config),
@@ -71,6 +73,12 @@ def write_model(
         limits=config.limits,
     )
     return save_model(Model(card, network), path)
+
+
+def _target_modality(data: SimulationConfig | PreparedConfig) -> OutputModality:
+    if isinstance(data, SimulationConfig):
+        return data.target_modality
+    return "other" if read_manifest(data.dataset).has_targets else "widefield"
 
 
 def describe_data(config: TrainConfig) -> str:
@@ -107,10 +115,12 @@ def _describe_simulation(simulation: SimulationConfig) -> str:
     mixture = ", ".join(f"{share:.0%} {name}" for name, share in shares.items())
     low, high = simulation.peak_photons
     dim, bright = simulation.background_photons
+    modality = simulation.target_modality
+    targets = "" if modality == "widefield" else f" Targets are {modality} images."
     return (
         f"Simulated while training, no measured images: {mixture}; fields of "
         f"{simulation.crop_px} pixels; {low:g} to {high:g} photons at the peak over a "
-        f"background of {dim:g} to {bright:g}. {_describe_optics(simulation.optics)}"
+        f"background of {dim:g} to {bright:g}.{targets} {_describe_optics(simulation.optics)}"
     )
 
 

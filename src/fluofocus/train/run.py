@@ -238,7 +238,7 @@ def _finish(
             directory.model_file,
             steps=steps,
             error=calibrate_error(
-                training.kept, data.validation_batches(), trainer.strategy.root_device
+                training.kept, data.calibration_batches(), trainer.strategy.root_device
             ),
             scores={f"validation_{name}": value for name, value in scores.items()},
             device=trainer.strategy.root_device,

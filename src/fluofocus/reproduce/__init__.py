@@ -1,0 +1,11 @@
+"""Papers' experiments, re-enacted with simulated specimens; the table `REPRODUCTIONS`.
+
+A reproduction is one file that defines a `Reproduction`, and one line here.
+"""
+
+from fluofocus.reproduce import deep_z_plus
+from fluofocus.reproduce.reproduction import Reproduction, run_reproduction
+
+REPRODUCTIONS: dict[str, Reproduction] = {"deep-z-plus": deep_z_plus.REPRODUCTION}
+
+__all__ = ["REPRODUCTIONS", "Reproduction", "run_reproduction"]
