@@ -14,7 +14,9 @@ from fluofocus.io import make_stack, write_stack
 from fluofocus.prepare import run
 from fluofocus.prepare.config import PrepareConfig, load_prepare_config
 from fluofocus.prepare.dataset import read_manifest, read_pictures, read_region
+from fluofocus.prepare.register_features import LEAST_SIDE_PX
 from fluofocus.prepare.run import prepare_dataset
+from fluofocus.report.contact_sheet import write_contact_sheet
 
 PIXEL_UM, STEP_UM, PLANES, SIDE = 0.3, 0.5, 11, 96
 CONFIG = PrepareConfig(region_px=32, planes=7)
@@ -184,6 +186,24 @@ def test_targets_that_run_the_other_way_are_turned_over(tmp_path: Path) -> None:
         prepare_dataset(inputs, tmp_path / "three.zarr", features, targets=targets)
     with pytest.raises(FluoFocusError, match="one for each"):
         prepare_dataset(inputs, tmp_path / "three.zarr", config, targets=targets[:1])
+
+
+def test_a_target_of_another_field_is_left_out_with_a_picture_of_why(tmp_path: Path) -> None:
+    side = 2 * LEAST_SIDE_PX
+    inputs = [write(tmp_path, f"in{seed}", scan(seed, side=side, planes=3)) for seed in range(2)]
+    shown = (0, 9)  # the last target shows another field
+    targets = [write(tmp_path, f"out{seed}", scan(seed, side=side, planes=3)) for seed in shown]
+    config = PrepareConfig(region_px=LEAST_SIDE_PX, planes=3, align_planes=False)
+    manifest = prepare_dataset(inputs, tmp_path / "two.zarr", config, targets=targets)
+    refused = [field.refused for field in manifest.fields]
+    assert refused[0] is None
+    assert refused[1] is not None
+    pictures = read_pictures(tmp_path / "two.zarr", manifest.fields[1].name)
+    assert pictures["fixed"].shape == pictures["moving"].shape == (side, side)
+    write_contact_sheet(tmp_path / "two.zarr", tmp_path / "two.html")
+    page = (tmp_path / "two.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 2
+    assert "points held to be the same" in page
 
 
 def test_configurations_are_checked(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A prepared dataset on disk: a Zarr group of regions, fields and their manifest.
 
 ``regions/NAME/input`` and ``regions/NAME/target`` are ``(Z, Y, X)`` float16, one chunk each;
-``fields/NAME/fused``, ``mask`` and ``target_fused`` are ``(Y, X)``, for people to look at.
+``fields/NAME/fused``, ``mask`` and ``target_fused`` are ``(Y, X)``, for people to look at; a field
+whose two modalities could not be registered has ``fixed``, ``moving`` and what was compared.
 The manifest is the attribute ``fluofocus`` of the group. While a dataset is written its name
 ends in ``.partial``; fields that are complete are kept when the writing is resumed.
 """
@@ -106,7 +107,7 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def read_pictures(path: str | Path, field: str) -> dict[str, AnyArray]:
-    """Read the pictures of one field, ``(Y, X)`` each."""
+    """Read the pictures of one field, ``(Y, X)`` each, but matches of points ``(N, 2, 2)``."""
     group = _open(path)[f"fields/{field}"]
     assert isinstance(group, zarr.Group)  # the manifest names it
     return {name: np.asarray(array[:]) for name, array in group.arrays()}

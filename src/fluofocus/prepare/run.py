@@ -23,6 +23,7 @@ from fluofocus.prepare.field import Part, prepare_field
 from fluofocus.prepare.manifest import FieldRecord, Manifest
 from fluofocus.prepare.register_features import LEAST_SIDE_PX
 from fluofocus.prepare.scan import require_focus_scan
+from fluofocus.prepare.transform import RegistrationError
 
 _STEP_TOLERANCE = 1e-3
 
@@ -147,7 +148,8 @@ def _prepared(
         prepared = prepare_field(name, stack, target, parts, config)
     except FluoFocusError as error:
         record = FieldRecord(name=name, refused=str(error))
-        writer.write_field(record, {}, {})
+        pictures = error.pictures if isinstance(error, RegistrationError) else {}
+        writer.write_field(record, pictures, {})
         return record
     writer.write_field(prepared.record, prepared.pictures, prepared.regions)
     return prepared.record

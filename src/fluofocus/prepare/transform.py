@@ -45,6 +45,17 @@ class RegistrationError(FluoFocusError):
         self.fixed, self.moving = fixed, moving
         self.matches, self.curve = matches, curve
 
+    @property
+    def pictures(self) -> dict[str, AnyArray]:
+        """What there is to look at: images and a curve ``(Y, X)``, matches ``(N, 2, 2)``."""
+        shown = {"fixed": self.fixed, "moving": self.moving, "curve": self.curve}
+        flat = {
+            name: array.max(axis=0) if array.ndim == 3 else array
+            for name, array in shown.items()
+            if array is not None
+        }
+        return flat if self.matches is None else {**flat, "matches": self.matches}
+
 
 @dataclass(frozen=True)
 class Transform:

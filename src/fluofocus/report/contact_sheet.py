@@ -12,6 +12,7 @@ from fluofocus.prepare.dataset import read_manifest, read_pictures
 from fluofocus.prepare.manifest import FieldRecord, Manifest, ScanRecord
 from fluofocus.report.drawing import display_range, new_figure, save_figure, show
 from fluofocus.report.html import Page
+from fluofocus.report.refusal import REFUSAL_CAPTION, draw_refusal
 from fluofocus.units import AnyArray
 
 if TYPE_CHECKING:
@@ -35,11 +36,15 @@ def write_contact_sheet(dataset: str | Path, path: str | Path) -> None:
     with TemporaryDirectory() as folder:
         for field in manifest.fields:
             page.heading(field.name)
+            picture = Path(folder) / "field.png"
+            pictures = read_pictures(dataset, field.name)
             if field.refused is not None or field.input is None:
                 page.paragraph(f"Left out: {field.refused}")
+                if "fixed" in pictures:
+                    draw_refusal(pictures, picture)
+                    page.figure(picture, REFUSAL_CAPTION)
                 continue
-            picture = Path(folder) / "field.png"
-            _draw(field, field.input, read_pictures(dataset, field.name), manifest, picture)
+            _draw(field, field.input, pictures, manifest, picture)
             page.figure(picture, _caption(field, field.input))
             if field.rejected:
                 rows = [(f"{r.top_px}, {r.left_px}", r.reason) for r in field.rejected]
