@@ -190,10 +190,10 @@ def test_targets_that_run_the_other_way_are_turned_over(tmp_path: Path) -> None:
 
 def test_a_target_of_another_field_is_left_out_with_a_picture_of_why(tmp_path: Path) -> None:
     side = 2 * LEAST_SIDE_PX
-    inputs = [write(tmp_path, f"in{seed}", scan(seed, side=side, planes=3)) for seed in range(2)]
+    inputs = [write(tmp_path, f"in{seed}", scan(seed, side=side, planes=5)) for seed in range(2)]
     shown = (0, 9)  # the last target shows another field
-    targets = [write(tmp_path, f"out{seed}", scan(seed, side=side, planes=3)) for seed in shown]
-    config = PrepareConfig(region_px=LEAST_SIDE_PX, planes=3, align_planes=False)
+    targets = [write(tmp_path, f"out{seed}", scan(seed, side=side, planes=5)) for seed in shown]
+    config = PrepareConfig(region_px=LEAST_SIDE_PX, planes=5, align_planes=False)
     manifest = prepare_dataset(inputs, tmp_path / "two.zarr", config, targets=targets)
     refused = [field.refused for field in manifest.fields]
     assert refused[0] is None
