@@ -100,7 +100,7 @@ OTHERS = [
     ("models missing", "no model file missing"),
     ("models pickle.pt", "pickle"),
     (f"{SIMULATE} --phantom dragons", "no phantom 'dragons'", "beads"),
-    (f"{SIMULATE} --phantom beads -p wings=2", "'wings'", "its parameters are"),
+    (f"{SIMULATE} --phantom beads -p wings=2", "wings: ", "its parameters are"),
     (f"{SIMULATE} --phantom beads -p wings", "name=value"),
     (f"{SIMULATE} --phantom beads --peak-photons -1", "above zero"),
     ("simulate toy.yaml --phantom beads -o folder", "Cannot read microscope file toy.yaml"),

@@ -62,7 +62,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
     [
         ("numerical_aperture: [", "not valid YAML"),
         ("- a list", "must be a YAML mapping"),
-        ("", "must be a YAML mapping"),
+        ("", "numerical_aperture: Field required"),
         ("numerical_aperture: 0.75\n", "emission_wavelength_nm: Field required"),
         (
             "{numerical_aperture: 0.7, emission_wavelength_nm: 520, pixel_size_um: 1, na: 1}",

@@ -20,7 +20,7 @@ SIMULATION = {"phantoms": [{"phantom": "beads"}]}
     ("content", "message"),
     [
         ("{name: a, microscope: x", "is not valid YAML"),
-        (yaml.safe_dump(["a list"]), "the top level"),
+        (yaml.safe_dump(["a list"]), "must be a YAML mapping"),
         (yaml.safe_dump({"name": "a", "microscope": "m"}), "either simulation or prepared"),
         (
             yaml.safe_dump(

@@ -13,6 +13,7 @@ from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
+from fluofocus.settings_files import first_problem
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,7 @@ def build_network(name: str, config: dict[str, Any] | None = None) -> Refocusing
     try:
         checked = architecture.config_type.model_validate(config or {})
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
         raise FluoFocusError(
-            f"The configuration of architecture {name!r} is wrong at {where!r}: {problem['msg']}."
+            f"The configuration of architecture {name!r} is wrong: {first_problem(error)}."
         ) from error
     return architecture.network_type(checked)

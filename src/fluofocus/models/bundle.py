@@ -36,6 +36,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.models import MODELS, build_network
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.optics.microscope import Microscope
+from fluofocus.settings_files import first_problem
 from fluofocus.whole_files import write_whole
 
 FORMAT_VERSION: Final = 2
@@ -267,11 +268,9 @@ def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard:
     try:
         card = ModelCard.model_validate_json(json.dumps(_upgraded(content)))
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
         raise FluoFocusError(
             f"The card of {path} is not one that this FluoFocus can read "
-            f"({where}: {problem['msg']}): install the version that wrote it."
+            f"({first_problem(error)}): install the version that wrote it."
         ) from error
     if card.architecture not in MODELS:
         raise FluoFocusError(

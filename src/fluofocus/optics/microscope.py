@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
+from fluofocus.settings_files import read_settings, validated
 from fluofocus.units import nm_to_um
 from fluofocus.whole_files import write_whole
 
@@ -146,23 +147,10 @@ def load_microscope(path: str | Path) -> Microscope:
         If the file cannot be read or describes no possible microscope.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FluoFocusError(
-            f"Cannot read microscope file {path}: {error.strerror}; "
-            "make one with 'fluofocus microscope new'."
-        ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FluoFocusError(
-            f"{path} is not valid YAML ({_yaml_problem(error)}): correct it."
-        ) from error
-    if not isinstance(content, dict):
-        raise FluoFocusError(f"{path} is no microscope description: it must be a YAML mapping.")
-    try:
-        microscope = Microscope.model_validate(content)
-    except ValidationError as error:
-        raise FluoFocusError(f"{path}: {_first_problem(error)}.") from error
+    content = read_settings(
+        path, "microscope", otherwise="make one with 'fluofocus microscope new'"
+    )
+    microscope = validated(Microscope, content, path)
     if microscope.pupil_mask is not None and not microscope.pupil_mask.is_absolute():
         mask = path.parent.resolve() / microscope.pupil_mask
         microscope = microscope.model_copy(update={"pupil_mask": mask})
@@ -184,19 +172,3 @@ def save_microscope(microscope: Microscope, path: str | Path) -> None:
         )
     content = microscope.model_dump(mode="json", exclude_none=True)
     write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "extra_forbidden":
-        message += ", so check the spelling of this field"
-    return f"{where}: {message}" if where else message
-
-
-def _yaml_problem(error: yaml.YAMLError | UnicodeDecodeError) -> str:
-    """Return what is wrong, and in which line, without the lines around it."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem}"
-    return " ".join(str(error).split())

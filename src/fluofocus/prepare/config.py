@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fluofocus.errors import FluoFocusError
+from fluofocus.settings_files import read_settings, validated
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -64,18 +63,4 @@ def load_prepare_config(path: str | Path) -> PrepareConfig:
         If the file cannot be read or a field is unknown or wrong.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FluoFocusError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FluoFocusError(f"{path} is not valid YAML: correct it.") from error
-    if content is not None and not isinstance(content, dict):
-        raise FluoFocusError(f"{path} is no configuration: it must be a YAML mapping.")
-    try:
-        return PrepareConfig.model_validate(content or {})
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the top level"
-        message = problem["msg"].removeprefix("Value error, ")
-        raise FluoFocusError(f"{path}: {where}: {message}.") from error
+    return validated(PrepareConfig, read_settings(path, "preparation"), path)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope
+from fluofocus.settings_files import first_problem
 from fluofocus.simulate.phantoms import PHANTOMS, Phantom
 
 Range = tuple[float, float]
@@ -138,10 +139,8 @@ def make_phantom(name: str, parameters: dict[str, Any]) -> Phantom:
     try:
         return PHANTOMS[name].model_validate(parameters)
     except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
         raise FluoFocusError(
-            f"Phantom {name!r} does not take {where!r} so: {problem['msg']}; "
+            f"Phantom {name!r} does not take that: {first_problem(error)}; "
             f"its parameters are {', '.join(PHANTOMS[name].model_fields)}."
         ) from error
 

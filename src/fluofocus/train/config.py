@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     model_validator,
 )
 
 from fluofocus.data.prepared import PreparedConfig
 from fluofocus.data.simulated import SimulationConfig
-from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import Width
 from fluofocus.optics.microscope import Microscope, load_microscope, preset, preset_names
+from fluofocus.settings_files import read_settings, validated
 from fluofocus.train.defaults import default_train_config
 from fluofocus.train.losses import LossConfig, MaeReading
 
@@ -173,21 +171,10 @@ def load_train_config(path: str | Path) -> tuple[TrainConfig, Microscope]:
         If a file cannot be read or a field is unknown or wrong.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FluoFocusError(f"Cannot read training file {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FluoFocusError(f"{path} is not valid YAML: {error}") from error
-    if isinstance(content, dict) and _MARK_OF_A_MICROSCOPE in content:
+    content = read_settings(path, "training")
+    if _MARK_OF_A_MICROSCOPE in content:
         content = default_train_config(path)
-    try:
-        config = TrainConfig.model_validate(content)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "the top level"
-        message = problem["msg"].removeprefix("Value error, ")
-        raise FluoFocusError(f"{path}: {where}: {message}.") from error
+    config = validated(TrainConfig, content, path)
     if config.microscope in preset_names():
         return config, preset(config.microscope)
     return config, load_microscope(path.parent / config.microscope)
