@@ -38,10 +38,11 @@ def grid_of(depths_um: tuple[float, ...]) -> SpecimenGrid:
     return SpecimenGrid((SIDE_PX, SIDE_PX), MICROSCOPE.pixel_size_um, depths_um, oversampling=1)
 
 
-def emitters(phantom: str, depth_um: torch.Tensor | None) -> tuple[Specimen, Specimen]:
+def emitters(phantom: str, depth_um: torch.Tensor | None, seed: int) -> tuple[Specimen, Specimen]:
     """Draw a specimen, laid on a surface ``(Y, X)`` or not, and the same in one plane."""
     grid, flat = grid_of(tuple(PLANES_UM.tolist())), grid_of((0.0,))
-    drawn = make_phantom(phantom, PHANTOMS[phantom]).draw(grid, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = make_phantom(phantom, PHANTOMS[phantom]).draw(grid, generator)
     if drawn.volume is not None:
         projected = drawn.volume.sum(dim=0, keepdim=True)
         volume = drawn.volume
@@ -69,13 +70,15 @@ def formation() -> tuple[ImageFormation, ImageFormation]:
     )
 
 
-def focus_scan(phantom: str, depth_um: torch.Tensor | None) -> tuple[AnyArray, AnyArray]:
+def focus_scan(
+    phantom: str, depth_um: torch.Tensor | None, seed: int = 1
+) -> tuple[AnyArray, AnyArray]:
     """Return the counts of a focus scan, and photons with every emitter in focus."""
     scanned, in_focus = formation()
-    specimen, projected = emitters(phantom, depth_um)
+    specimen, projected = emitters(phantom, depth_um, seed)
     photons = scanned(specimen)
     photons = photons * (2000 / photons.max()) + 10
-    counts = record(photons, MICROSCOPE.camera, torch.Generator().manual_seed(2))
+    counts = record(photons, MICROSCOPE.camera, torch.Generator().manual_seed(seed + 1))
     return counts.numpy().astype(np.uint16), in_focus(projected)[0].numpy()
 
 
