@@ -65,6 +65,7 @@ class ScanRecord(BaseModel):
     shift_px: list[tuple[float, float]]
     rotation_rad: list[float]
     jumps: list[int]
+    hot_pixels: int = 0
     background_counts: float
     scale_counts: float
 

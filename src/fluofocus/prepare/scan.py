@@ -12,6 +12,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import voxel_size_um
 from fluofocus.prepare.align import align_planes
 from fluofocus.prepare.fusion import fuse
+from fluofocus.prepare.hot_pixels import find_hot_pixels, without_pixels
 from fluofocus.prepare.manifest import ScanRecord
 from fluofocus.prepare.normalise import normalisation_from_image
 from fluofocus.units import AnyArray
@@ -36,7 +37,7 @@ class PreparedScan:
 
 
 def prepare_scan(stack: xr.DataArray, *, align: bool) -> PreparedScan:
-    """Check a focus scan ``(Z, Y, X)``, align its planes, fuse and normalise it.
+    """Check a focus scan ``(Z, Y, X)``, mend hot pixels, align its planes, fuse and normalise it.
 
     Raises
     ------
@@ -49,6 +50,8 @@ def prepare_scan(stack: xr.DataArray, *, align: bool) -> PreparedScan:
     counts = np.asarray(stack.values)
     clipped = _clipped(counts)
     require_signal(counts, str(stack.name))
+    hot = find_hot_pixels(counts)
+    counts = without_pixels(counts, hot)
     alignment = align_planes(counts) if align else None
     aligned = counts.astype(np.float32) if alignment is None else alignment.apply(counts)
     fused = fuse(aligned).image
@@ -62,6 +65,7 @@ def prepare_scan(stack: xr.DataArray, *, align: bool) -> PreparedScan:
         shift_px=[(float(y), float(x)) for y, x in alignment.shift_px] if alignment else [],
         rotation_rad=[float(angle) for angle in alignment.rotation_rad] if alignment else [],
         jumps=list(alignment.jumps) if alignment else [],
+        hot_pixels=int(hot.sum()),
         background_counts=normalisation.background,
         scale_counts=normalisation.scale,
     )

@@ -90,6 +90,8 @@ def _caption(field: FieldRecord, scan: ScanRecord) -> str:
         f"{scan.scale_counts:.0f} counts. Frames: green trained on, blue validated on, red "
         "rejected; the number is the middle plane. The white line is the threshold."
     )
+    if scan.hot_pixels:
+        text += f" {scan.hot_pixels} hot pixels were mended."
     match = field.registration
     if match is not None:
         text += (
