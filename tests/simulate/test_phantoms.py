@@ -1,5 +1,7 @@
 """Specimens: reproducible, inside the field, and as their parameters say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,26 @@ def test_nuclei_have_the_sizes_asked_for_and_lie_in_their_slab() -> None:
     truth = nuclei.draw(GRID, torch.Generator().manual_seed(0)).truth
     assert np.median([n["diameter_um"] for n in truth]) == pytest.approx(2.8, rel=0.1)
     assert max(abs(n["z_um"]) for n in truth) <= 4.0
+
+
+def test_nuclei_can_be_flat_and_of_coarse_texture() -> None:
+    deep = replace(GRID, depths_um=tuple(0.5 * slab for slab in range(-16, 17)))
+    shape = {"diameter_um": 8, "thickness_um": 0.1, "count_per_1000_um2": 1, "clustering": 0}
+
+    def volume(**parameters: float) -> torch.Tensor:
+        drawn = Nuclei(**shape, **parameters).draw(deep, torch.Generator().manual_seed(0))
+        assert drawn.volume is not None
+        return drawn.volume
+
+    heights = [
+        int((volume(flatness=flatness).amax(dim=(1, 2)) > 0).sum()) for flatness in (1.0, 0.4)
+    ]
+    assert heights[1] < 0.6 * heights[0]
+    fine, coarse = (volume(texture=0.5, texture_um=size)[16] for size in (0.3, 2.0))
+    for grains, least, most in ((fine, 0.0, 0.75), (coarse, 0.85, 1.0)):
+        inside = (grains > 0) & (grains.roll(2, dims=1) > 0)
+        pair = torch.stack([grains[inside], grains.roll(2, dims=1)[inside]])
+        assert least < float(torch.corrcoef(pair)[0, 1]) < most
 
 
 def test_the_worm_has_its_neurons_where_they_belong_and_in_the_same_order() -> None:

@@ -83,16 +83,19 @@ class Nuclei(Phantom):
     """Soft ellipsoidal nuclei of the sizes of *C. elegans* neurons, with chromatin texture.
 
     They lie in a slab ``thickness_um`` thick; ``clustering`` is the share that sits
-    close to another.
+    close to another. ``flatness`` is their height over their width, 1 for a ball and less for
+    those of adherent cells; ``texture_um`` is the size of the chromatin's grains.
     """
 
     count_per_1000_um2: Positive = 25.0
     diameter_um: Positive = 2.8
+    flatness: Annotated[float, Field(gt=0, le=1)] = 1.0
     diameter_spread: NonNegative = 0.2
     brightness_spread: NonNegative = 0.5
     thickness_um: Positive = 16.0
     clustering: Annotated[float, Field(ge=0, le=1)] = 0.5
     texture: Annotated[float, Field(ge=0, le=1)] = 0.25
+    texture_um: Positive = 0.3
 
     def draw(self, grid: SpecimenGrid, generator: torch.Generator) -> Specimen:
         """Draw nuclei at random positions, some in clusters."""
@@ -106,7 +109,15 @@ class Nuclei(Phantom):
         step = torch.randn((count, 3), generator=generator) * self.diameter_um
         centres = torch.where(follows[:, None], centres[leader] + step, centres)
         centres[:, 1:] %= extent[1:]
-        return _nuclei_specimen(self, grid, centres, generator, names=None)
+        return _nuclei_specimen(
+            self,
+            grid,
+            centres,
+            generator,
+            names=None,
+            flatness=self.flatness,
+            texture_um=self.texture_um,
+        )
 
 
 class Filaments(Phantom):
@@ -236,17 +247,24 @@ def _nuclei_specimen(
     generator: torch.Generator,
     *,
     names: list[str] | None,
+    flatness: float = 1.0,
+    texture_um: float = 0.3,
 ) -> Specimen:
     count = len(centres)
     size = torch.exp(phantom.diameter_spread * torch.randn((count, 1), generator=generator))
     shape = torch.exp(0.12 * torch.randn((count, 3), generator=generator))
     radii = (phantom.diameter_um / 2 * size * shape).clamp(0.3, 3 * phantom.diameter_um)
+    radii[:, 0] *= flatness
     spread = torch.exp(phantom.brightness_spread * torch.randn(count, generator=generator))
     photons = spread * radii.prod(dim=1)
     volume = grid.empty_volume()
     noise = smooth_noise(
         tuple(volume.shape),  # type: ignore[arg-type]
-        (0.5 / grid.depth_step_um, 0.3 / grid.spacing_um, 0.3 / grid.spacing_um),
+        (
+            max(0.5, texture_um) / grid.depth_step_um,
+            texture_um / grid.spacing_um,
+            texture_um / grid.spacing_um,
+        ),
         generator,
     )
     texture = (1 + phantom.texture * noise).clamp(min=0).to(volume)
