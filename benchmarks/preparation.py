@@ -106,7 +106,7 @@ def throughput_table(counts: list[int], side: int) -> list[str]:
         "| stacks | s for each | peak memory, GiB | regions |",
         "|---|---|---|---|",
     ]
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = write_stacks(folder, max(counts), side)
         for count in counts:
