@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from fluofocus.io import read_stack
-from fluofocus.refocus import work
+from fluofocus.refocus import automatic_surface, work
+from fluofocus.refocus.surface import polynomial
 
 MODEL = "--model toy.safetensors"
 
@@ -43,6 +44,18 @@ def test_every_kind_of_surface_gives_an_image(run: Callable, out: Path, surface:
     image = read_stack(out / "a.ome.tif")
     assert image.dims == ("Y", "X")
     assert np.isfinite(image.values).all()
+
+
+def test_an_automatic_surface_is_named_and_used(
+    run: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = automatic_surface.FoundSurface(polynomial([1.5]), (1.5,), np.zeros((1, 1)), 0.75)
+    monkeypatch.setattr(automatic_surface, "find_surface", lambda *images, **options: found)
+    outcome = run(f"refocus good.ome.tif {MODEL} --surface auto -o out/a.ome.tif")
+    assert outcome.code == 0
+    assert "Found poly:1.5; 75% of what was judged agrees." in outcome.err
+    provenance = read_stack(out / "a.ome.tif").attrs["provenance"]
+    assert provenance["surface"] == "poly:1.5"
 
 
 def test_zarr_and_tiff_give_the_same_time_lapse(run: Callable, out: Path) -> None:

@@ -21,6 +21,10 @@ from fluofocus.cli.console import (
 verbs = typer.Typer()
 
 
+AUTOMATIC = "auto"
+"""The surface that stands for the one found in the image."""
+
+
 class Resample(StrEnum):
     """What to do where the image's pixels differ from the model's."""
 
@@ -50,7 +54,7 @@ def refocus(
         str | None,
         typer.Option(
             help="Surface to focus on: plane:3um, tilt:1.5deg[,axis=30deg][,offset=2um], "
-            "cylinder:7.2mm[,axis=,apex=,offset=], poly:c00,c10,c01,… or FILE.tif in µm."
+            "cylinder:7.2mm[,axis=,apex=,offset=], poly:c00,c10,c01,…, FILE.tif in µm, or auto."
         ),
     ] = None,
     plane: Annotated[
@@ -111,7 +115,8 @@ def refocus(
 ) -> None:
     """Refocus an image, or each frame of a time-lapse, onto planes or a surface."""
     from fluofocus.io import read_stack
-    from fluofocus.refocus import parse_z_range, refocus_to_file
+    from fluofocus.refocus import Surface, parse_z_range, refocus_to_file
+    from fluofocus.refocus.automatic_surface import find_surface
     from fluofocus.refocus.microscope_check import advice, check_microscope
 
     stack = read_stack(image, pixel_size_um=pixel_size, z_step_um=z_step)
@@ -120,13 +125,27 @@ def refocus(
         pixel_size = check_microscope(stack, model, described)
     if (hint := advice(model, described)) is not None:
         note(hint)
+    where: Surface | str | None = surface
+    if surface == AUTOMATIC and z is None:
+        with progress("Finding the surface") as update:
+            found = find_surface(
+                stack,
+                model,
+                pixel_size_um=pixel_size,
+                plane=plane,
+                microscope=described,
+                device=device,
+                progress=update,
+            )
+        where = found.surface
+        note(f"Found {where.description}; {found.agreement:.0%} of what was judged agrees.")
     with progress(f"Refocusing {image.name}") as update:
         refocus_to_file(
             stack,
             model,
             output,
             z_um=None if z is None else parse_z_range(z),
-            surface=surface,
+            surface=where,
             pixel_size_um=pixel_size,
             plane=plane,
             microscope=described,
