@@ -1,6 +1,7 @@
 """Surfaces against their formulas, and what they refuse."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.refocus import (
     cylinder,
     from_array,
+    from_points,
     parse_surface,
     parse_z_range,
     plane,
@@ -72,6 +74,45 @@ def test_polynomial_orders_its_terms_by_degree() -> None:
     dpm = polynomial([1, 0.2, -0.1, 0.03, 0.02, -0.01, 0.001]).dpm(SHAPE, PIXEL_UM)
     expected = 1 + 0.2 * x - 0.1 * y + 0.03 * x**2 + 0.02 * x * y - 0.01 * y**2 + 0.001 * x**3
     np.testing.assert_allclose(dpm, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_a_surface_through_points_meets_them() -> None:
+    random = np.random.default_rng(2)
+    places = random.uniform(0, 1, (12, 2)) * [600, 400]
+    heights = 3 + 0.01 * places[:, 0] + 2 * np.sin(places[:, 1] / 150)
+    points = np.column_stack([places, heights])
+    dpm = from_points(points).dpm((401, 601), 0.3)
+    rows, columns = np.round(places[:, ::-1]).astype(int).T
+    np.testing.assert_allclose(dpm[rows, columns], heights, atol=0.1)
+    in_um = np.column_stack([(places - [300, 200]) * 0.3, heights])
+    np.testing.assert_allclose(from_points(in_um, unit="um").dpm((401, 601), 0.3), dpm, atol=1e-3)
+
+
+def test_three_points_are_a_plane(tmp_path: Path) -> None:
+    y, x = coordinates()
+    path = tmp_path / "points.csv"
+    path.write_text("name,x_um,y_um,z_um\na,0,0,1\nb,10,0,2\nc,0,-5,3\n")
+    surface = parse_surface(str(path))
+    np.testing.assert_allclose(surface.dpm(SHAPE, PIXEL_UM), 1 + 0.1 * x - 0.4 * y, atol=1e-4)
+    assert surface.description.startswith("points.csv, 3 points")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("x_px,y_px,z_um\n0,0,1\n5,5,2\n9,9,2\n", "not all on one line"),
+        ("x_px,y_px,z_um\n0,0,1\n0,0,2\n9,3,2\n", "two points at one place"),
+        ("x_px,y_px,z_um\n", "three points or more"),
+        ("x,y,z\n0,0,1\n", "no file of control points"),
+        ("x_px,y_px,z_um\n0,0,high\n", "no file of control points"),
+        ("x_px,y_px,z_um\n0,0,nan\n1,1,0\n1,0,0\n", "height in µm"),
+    ],
+)
+def test_impossible_points_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text(content)
+    with pytest.raises(FluoFocusError, match=message):
+        parse_surface(str(path))
 
 
 def test_one_coefficient_is_a_plane() -> None:

@@ -54,7 +54,8 @@ def refocus(
         str | None,
         typer.Option(
             help="Surface to focus on: plane:3um, tilt:1.5deg[,axis=30deg][,offset=2um], "
-            "cylinder:7.2mm[,axis=,apex=,offset=], poly:c00,c10,c01,…, FILE.tif in µm, or auto."
+            "cylinder:7.2mm[,axis=,apex=,offset=], poly:c00,c10,c01,…, FILE.tif in µm, "
+            "FILE.csv of points, or auto."
         ),
     ] = None,
     plane: Annotated[

@@ -4,6 +4,7 @@ import inspect
 import sys
 from types import ModuleType
 
+from fluofocus.refocus.control_points import from_points
 from fluofocus.refocus.engine import refocus, refocus_to_file
 from fluofocus.refocus.parsing import parse_surface, parse_z_range
 from fluofocus.refocus.surface import (
@@ -19,6 +20,7 @@ __all__ = [
     "Surface",
     "cylinder",
     "from_array",
+    "from_points",
     "parse_surface",
     "parse_z_range",
     "plane",

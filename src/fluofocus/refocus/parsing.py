@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.refocus.control_points import read_points
 from fluofocus.refocus.surface import (
     Surface,
     cylinder,
@@ -19,7 +20,8 @@ from fluofocus.refocus.surface import (
 
 SURFACE_FORMS = (
     "plane:3um | tilt:1.5deg[,axis=30deg][,offset=2um] | "
-    "cylinder:7.2mm[,axis=30deg][,apex=50um][,offset=2um] | poly:c00,c10,c01,... | FILE.tif"
+    "cylinder:7.2mm[,axis=30deg][,apex=50um][,offset=2um] | poly:c00,c10,c01,... | FILE.tif | "
+    "FILE.csv"
 )
 """How a surface can be written."""
 
@@ -64,6 +66,8 @@ def parse_surface(text: str) -> Surface:
         return _parse_shape(kind, rest, text)
     if Path(text).suffix.lower() in (".tif", ".tiff"):
         return _read_surface(Path(text))
+    if Path(text).suffix.lower() == ".csv":
+        return read_points(Path(text))
     raise FluoFocusError(f"{text!r} is no surface: write {SURFACE_FORMS}.")
 
 
