@@ -58,6 +58,17 @@ def test_an_automatic_surface_is_named_and_used(
     assert provenance["surface"] == "poly:1.5"
 
 
+def test_the_depth_of_field_is_extended_into_three_files(run: Callable, out: Path) -> None:
+    outcome = run(f"edf good.ome.tif {MODEL} --z -2:2:1 -o out/a.ome.tif")
+    assert (outcome.code, outcome.out) == (
+        0,
+        "Wrote out/a.ome.tif, out/a-depth.ome.tif and out/a.png.\n",
+    )
+    depth = read_stack(out / "a-depth.ome.tif").values
+    assert set(np.unique(depth[np.isfinite(depth)])) <= {-2.0, -1.0, 0.0, 1.0, 2.0}
+    assert run(f"edf good.ome.tif {MODEL} -o out/a.png").code == 2
+
+
 def test_zarr_and_tiff_give_the_same_time_lapse(run: Callable, out: Path) -> None:
     for ending in ("tif", "zarr"):
         command = f"refocus time.ome.{ending} {MODEL} --z -2:2:2 -o out/a.ome.{ending}"

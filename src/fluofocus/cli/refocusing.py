@@ -1,4 +1,4 @@
-"""``fluofocus refocus`` and ``fluofocus demo``."""
+"""``fluofocus refocus``, ``fluofocus edf`` and ``fluofocus demo``."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fluofocus.cli.console import (
     say,
     verb,
 )
+from fluofocus.errors import FluoFocusError
 
 verbs = typer.Typer()
 
@@ -161,6 +162,64 @@ def refocus(
             progress=update,
         )
     say(f"Wrote {output}.")
+
+
+@verb(verbs)
+def edf(
+    image: Annotated[Path, typer.Argument(help="One image, or a stack.", show_default=False)],
+    model: Annotated[str, typer.Option(help="Shipped model or .safetensors file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write, .ome.tif or .ome.zarr.")
+    ],
+    z: Annotated[
+        str | None,
+        typer.Option("--z", help="Planes to fuse, start:stop:step in µm; by default 41."),
+    ] = None,
+    plane: Annotated[
+        list[int] | None, typer.Option(min=0, help="Which plane of a stack, from 0.")
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Pixel size in µm, in place of the file's.")
+    ] = None,
+    microscope: Annotated[
+        str | None, typer.Option(help="What took the image; a calibrated one is told the model.")
+    ] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average over the eight turns of the image.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Extend the depth of field of one image: everything in focus, and a map of depth."""
+    from fluofocus.io import read_stack, write_stack
+    from fluofocus.io.writers import WRITERS
+    from fluofocus.refocus import parse_z_range
+    from fluofocus.refocus.extended_depth import extended_depth
+    from fluofocus.report.depth_figure import plot_depth
+
+    require_folder(output.absolute().parent)
+    suffix = next((ending for ending in WRITERS if output.name.endswith(ending)), None)
+    if suffix is None:
+        raise FluoFocusError(f"{output} cannot be written: end its name in {', '.join(WRITERS)}.")
+    stem = output.name.removesuffix(suffix)
+    recorded = read_stack(image, pixel_size_um=pixel_size)
+    with progress(f"Refocusing {image.name}") as update:
+        found = extended_depth(
+            recorded,
+            model,
+            z_um=None if z is None else parse_z_range(z),
+            plane=plane,
+            microscope=None if microscope is None else named_microscope(microscope),
+            ensemble=ensemble,
+            device=device,
+            progress=update,
+        )
+    depth = output.with_name(f"{stem}-depth{suffix}")
+    picture = output.with_name(f"{stem}.png")
+    write_stack(output, found.image)
+    write_stack(depth, found.depth_um)
+    shown = recorded if "Z" not in recorded.dims else recorded.isel(Z=(plane or [0])[0])
+    plot_depth(shown, found.image, found.depth_um, picture)
+    say(f"Wrote {output}, {depth} and {picture}.")
 
 
 @verb(verbs)
