@@ -69,6 +69,16 @@ def test_the_depth_of_field_is_extended_into_three_files(run: Callable, out: Pat
     assert run(f"edf good.ome.tif {MODEL} -o out/a.png").code == 2
 
 
+def test_drift_is_tabulated_and_undone(run: Callable, out: Path) -> None:
+    outcome = run(f"drift time.ome.tif {MODEL} -o out/a.ome.tif")
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1] == "Wrote out/a.ome.tif, out/a.csv and out/a.png."
+    frames = read_stack("time.ome.tif").sizes["T"]
+    assert len((out / "a.csv").read_text().splitlines()) == 1 + frames
+    assert read_stack(out / "a.ome.tif").shape[0] == frames
+    assert run(f"drift good.ome.tif {MODEL} -o out/a.ome.tif").code == 2
+
+
 def test_zarr_and_tiff_give_the_same_time_lapse(run: Callable, out: Path) -> None:
     for ending in ("tif", "zarr"):
         command = f"refocus time.ome.{ending} {MODEL} --z -2:2:2 -o out/a.ome.{ending}"
