@@ -6,20 +6,18 @@ with digital propagation matrices of known drift; here the drift is found too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import known_voxel_size_um
 from fluofocus.io.writers import open_writer
-from fluofocus.measure.image import pearson
 from fluofocus.models.bundle import Model
 from fluofocus.refocus.engine import refocus
 from fluofocus.units import FloatArray
@@ -27,11 +25,10 @@ from fluofocus.units import FloatArray
 Array = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]
 
-_STEPS = 40
-"""Planes tried over the model's range lie this many to it apart."""
+_STEPS = 20
+"""Planes of the virtual stacks lie this many to the model's range apart."""
 
-_WINDOW = 4
-"""Planes tried to either side of where the last frame was, before more are."""
+_LEAST_COMMON_PLANES = 4
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Drift:
         From the frame's focal plane to the sample's plane that the reference is focused on;
         positive where that lies further from the objective.
     correlation : ndarray (T,)
-        Pearson's, of the frame so refocused with the reference.
+        Of the frame's virtual stack, moved by this, with that of the reference.
     reference : int
         The frame that all are compared with.
     """
@@ -76,9 +73,9 @@ def estimate_drift(
 ) -> Drift:
     """Find by how much each frame of a time-lapse is out of the reference frame's plane.
 
-    Each frame is refocused to planes around where the one before was, and further on while the
-    correlation with the reference rises to the edge of them; a parabola through the best three
-    gives the distance to a fraction of a plane. The sample must not move sideways.
+    Each frame becomes a virtual stack, and the shift in z is found at which it is most like the
+    reference's, to a fraction of a plane by a parabola. What is the same in all planes of a
+    stack is left out, for it tells nothing about z. The sample must not move sideways.
 
     Parameters
     ----------
@@ -100,67 +97,50 @@ def estimate_drift(
     count = frames.sizes["T"]
     if not 0 <= reference < count:
         raise FluoFocusError(f"There is no frame {reference}: choose 0 to {count - 1}.")
-    low, high = model.card.training.defocus_um
-    grid = np.linspace(low, high, _STEPS + 1)
+    grid = np.linspace(*model.card.training.defocus_um, _STEPS + 1)
+    step_um = float(grid[1] - grid[0])
 
-    def planes(frame: int, indices: list[int]) -> FloatArray:
+    def detail(frame: int) -> FloatArray:
         stack = refocus(
             frames.isel(T=frame),
             model,
-            z_um=[float(grid[i]) for i in indices],
+            z_um=grid.tolist(),
             pixel_size_um=pixel_size_um,
             device=device,
-        )
-        return stack.values.reshape(len(indices), *stack.shape[-2:])
+        ).values
+        return np.asarray(stack - stack.mean(axis=0))
 
-    middle = int(np.abs(grid).argmin())
-    template = torch.from_numpy(planes(reference, [middle])[0])
-
-    def likeness(frame: int, indices: list[int]) -> list[float]:
-        images = torch.from_numpy(planes(frame, indices))
-        return [float(value) for value in pearson(images, template.expand_as(images))]
-
+    template = detail(reference)
     distance, correlation = np.zeros(count), np.ones(count)
-    onwards = [range(reference + 1, count), range(reference - 1, -1, -1)]
-    done = 1
-    progress(done, count)
-    for direction in onwards:
-        place = middle
-        for frame in direction:
-            scores: dict[int, float] = {}
-            place = _climb(place, scores, partial(likeness, frame))
-            distance[frame], correlation[frame] = _peak(place, scores, grid)
-            done += 1
-            progress(done, count)
+    for frame in range(count):
+        if frame != reference:
+            shift, correlation[frame] = _shift_between(detail(frame), template)
+            distance[frame] = shift * step_um
+        progress(frame + 1, count)
     return Drift(distance, correlation, reference)
 
 
-def _climb(
-    place: int, scores: dict[int, float], likeness: Callable[[list[int]], list[float]]
-) -> int:
-    """Score planes about a place, and on beyond the edge while the best is there."""
-    low, high = place - _WINDOW, place + _WINDOW
-    while True:
-        new = [i for i in range(max(0, low), min(_STEPS, high) + 1) if i not in scores]
-        if not new:
-            break
-        scores.update(zip(new, likeness(new), strict=True))
-        best = max(scores, key=scores.__getitem__)
-        if min(scores) < best < max(scores):
-            break
-        low, high = best - _WINDOW, best + _WINDOW
-    return max(scores, key=scores.__getitem__)
-
-
-def _peak(place: int, scores: dict[int, float], grid: Array) -> tuple[float, float]:
-    """Return where a parabola through the best plane and its neighbours peaks, and how high."""
-    if place - 1 not in scores or place + 1 not in scores:
-        return float(grid[place]), scores[place]
-    before, here, after = (scores[place + step] for step in (-1, 0, 1))
+def _shift_between(stack: FloatArray, template: FloatArray) -> tuple[float, float]:
+    """Return by how many planes ``stack`` is to be moved up to match, and the correlation then."""
+    planes = len(template)
+    most = planes - _LEAST_COMMON_PLANES
+    scores = [_likeness(stack, template, shift) for shift in range(-most, most + 1)]
+    best = int(np.argmax(scores))
+    if not 0 < best < len(scores) - 1:
+        return float(best - most), scores[best]
+    before, here, after = scores[best - 1 : best + 2]
     curvature = before - 2 * here + after
     offset = 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    step_um = float(grid[1] - grid[0])
-    return float(grid[place]) + offset * step_um, here - 0.25 * (before - after) * offset
+    return best - most + offset, here - 0.25 * (before - after) * offset
+
+
+def _likeness(stack: FloatArray, template: FloatArray, shift: int) -> float:
+    """Correlate plane ``k + shift`` of a stack with plane ``k`` of a template."""
+    planes = len(template)
+    moved = stack[max(0, shift) : planes + min(0, shift)]
+    fixed = template[max(0, -shift) : planes + min(0, -shift)]
+    norm = math.sqrt(float((moved**2).sum()) * float((fixed**2).sum()))
+    return float((moved * fixed).sum()) / norm if norm else 0.0
 
 
 def undo_drift(
