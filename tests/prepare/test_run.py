@@ -239,6 +239,7 @@ CHANGED_WITH_TARGETS: dict[str, Any] = {
     "target_z_step_um": 0.4,
     "registration": "none",
     "largest_residual_px": 1e-4,
+    "axial_match": "focus_curve",
 }
 
 

@@ -25,7 +25,8 @@ class PrepareConfig(BaseModel):
     ``validation_share`` of them drawn with ``seed``, are kept for validation; of a single
     field its last rows, ``gap_um`` away from the others. ``registration`` is how a target
     field is brought onto its input field, ``none`` if the two come registered; beyond
-    ``largest_residual_px`` it is refused.
+    ``largest_residual_px`` it is refused. ``axial_match`` is how their heights are found to
+    belong together: by the ``planes`` that look alike, or by the peak of a ``focus_curve`` of each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class PrepareConfig(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     registration: Literal["features", "psf", "dual_peak", "none"] = "features"
     largest_residual_px: Positive = 0.5
+    axial_match: Literal["planes", "focus_curve"] = "planes"
 
     @model_validator(mode="after")
     def _check_levels(self) -> PrepareConfig:

@@ -11,11 +11,11 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.config import PrepareConfig
 from fluofocus.prepare.fusion import fuse
 from fluofocus.prepare.manifest import RegistrationRecord
-from fluofocus.prepare.regions import Region
+from fluofocus.prepare.regions import Region, middle_plane
 from fluofocus.prepare.registration import register
 from fluofocus.prepare.scan import PreparedScan
 from fluofocus.prepare.transform import Transform, translation
-from fluofocus.prepare.zero_point import focus_curve, is_reversed, zero_point
+from fluofocus.prepare.zero_point import axial_shift, focus_curve, is_reversed, zero_point
 from fluofocus.units import AnyArray
 
 _PIXEL_TOLERANCE = 1e-3
@@ -64,8 +64,9 @@ class Match:
 def match(scan: PreparedScan, target: PreparedScan, config: PrepareConfig) -> Match:
     """Bring a target scan onto an input scan.
 
-    A target whose planes run the other way is turned over. The zero points are the peaks of
-    the focus curves; the method ``psf`` finds the distance in z itself.
+    A target whose planes run the other way is turned over. Heights belong together by the planes
+    that look alike, or by the peaks of the focus curves; the method ``psf`` finds the distance in
+    z itself.
 
     Raises
     ------
@@ -79,8 +80,13 @@ def match(scan: PreparedScan, target: PreparedScan, config: PrepareConfig) -> Ma
     backwards = is_reversed(scan.planes, transform.apply(planes))
     if backwards:
         planes = planes[::-1]
-    zero = zero_point(focus_curve(scan.planes, scan.fused))
-    target_zero = zero_point(focus_curve(planes, fused))
+    if config.axial_match == "focus_curve":
+        zero = zero_point(focus_curve(scan.planes, scan.fused))
+        target_zero = zero_point(focus_curve(planes, fused))
+    else:
+        zero = float(middle_plane(scan.planes))
+        first = axial_shift(scan.planes, transform.apply(planes), (z_step, target_step))
+        target_zero = (zero - first) * z_step / target_step
     if config.registration == "psf":
         if abs(target_step / z_step - 1) > _STEP_TOLERANCE:
             raise FluoFocusError(
