@@ -1,11 +1,11 @@
 """Put trained models into the package, with their held-out scores, and write their cards.
 
-    python benchmarks/ship_models.py docs/results/main-job.json docs/results/main-job-told.json
+    python benchmarks/ship_models.py air20x-beads air20x-nuclei
 
-Takes ``runs/NAME/NAME.safetensors`` as `fluofocus train` left it, adds what
-`benchmarks/main_job.py` measured, without and with ``--told``, and the trainings it started
-from to the card, and
-writes the model into the package and the card to ``docs/models/NAME.md``.
+Takes ``runs/NAME/NAME.safetensors`` as `fluofocus train` left it, adds the trainings it started
+from and what was measured on held-out fields, as it stands in ``docs/results``, and writes the
+model into the package and the card to ``docs/models/NAME.md``. Expected errors are calibrated
+again, on more microscopes than at the end of a training.
 """
 
 from __future__ import annotations
@@ -25,10 +25,21 @@ from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import describe_data
 
+RESULTS = Path("docs/results")
 TABLES = {"air20x-beads": ("beads", "axial", "tilt"), "air20x-nuclei": ("nuclei",)}
 """Which tables of the main job say how good a model is."""
 
+ROLES = {"oil63x-microtubules-confocal": "Deep-Z+", "oil63x-microtubules": "Deep-Z"}
+"""Which row of the reproduction of Deep-Z+ is a model's."""
+
 CARDS = Path("docs/models")
+WHERE = {
+    False: "of [the main job](../results/main-job.md), those that begin with `told` "
+    "[with the optics told](../results/main-job-told.md).",
+    True: "of [Deep-Z+](../results/deep-z-plus.md).",
+}
+"""Where the held-out fields of a card are from."""
+
 CALIBRATION_BATCHES = 40
 """Held-out batches that expected errors are calibrated on: more microscopes than in a training."""
 
@@ -36,8 +47,23 @@ COLUMNS = ("found", "fwhm_um", "true_fwhm_um", "gap_closed", "corrected_fwhm_um"
 """What of these tables goes into the scores of the model file."""
 
 
-def held_out_scores(results: dict[str, list[dict[str, Any]]], kinds: tuple[str, ...]) -> Any:
-    """Yield a name and a value for each number that tells how good a model is."""
+def held_out_scores(name: str) -> dict[str, float]:
+    """Return what was measured of a model on held-out fields, by name."""
+    if name in ROLES:
+        overall = json.loads((RESULTS / "deep-z-plus.json").read_text(encoding="utf-8"))[0]
+        rows = {row[0]: row[1:] for row in overall["rows"]}
+        measured = zip(overall["header"][1:], rows[ROLES[name]], strict=True)
+        return {f"against_confocal_{what}": float(text.split()[0]) for what, text in measured}
+    scores = {}
+    for prefix, file in (("", "main-job.json"), ("told_", "main-job-told.json")):
+        results = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+        for key, value in main_job_scores(results, TABLES[name]):
+            scores[prefix + key] = value
+    return scores
+
+
+def main_job_scores(results: dict[str, list[dict[str, Any]]], kinds: tuple[str, ...]) -> Any:
+    """Yield a name and a value for each number of the main job that tells how good a model is."""
     for title, rows in results.items():
         if not any(kind in title.split(",")[0] for kind in kinds):
             continue
@@ -57,7 +83,7 @@ def with_history(card: ModelCard, scores: dict[str, float]) -> ModelCard:
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
     data = describe_data(config)
     while config.start_from is not None:
-        config, _ = load_train_config(Path("configs") / f"{Path(config.start_from).parts[1]}.yaml")
+        config, _ = load_train_config(Path("configs") / f"{Path(config.start_from).stem}.yaml")
         seeds.insert(0, config.seed)
         steps += config.training.steps
     update = {
@@ -93,9 +119,8 @@ def card_page(card: ModelCard) -> str:
         "",
         "## Scores",
         "",
-        "Validation scores are those of the last training; the others are of the held-out fields "
-        "of [the main job](../results/main-job.md), those that begin with `told` "
-        "[with the optics told](../results/main-job-told.md).",
+        "Validation scores are those of the last training; the others are of held-out fields: "
+        + WHERE[card.name in ROLES],
         "",
         "| score | value |",
         "|---|---|",
@@ -111,20 +136,17 @@ def card_page(card: ModelCard) -> str:
 
 
 def main() -> None:
-    """Ship the models for which there are results."""
+    """Ship the models named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, help="JSON of benchmarks/main_job.py")
-    parser.add_argument("told", type=Path, help="JSON of benchmarks/main_job.py --told")
+    parser.add_argument("names", nargs="+", choices=[*TABLES, *ROLES])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--without-scores", action="store_true", help="to measure them with it")
     arguments = parser.parse_args()
-    results = json.loads(arguments.results.read_text(encoding="utf-8"))
-    told = json.loads(arguments.told.read_text(encoding="utf-8"))
     SHIPPED.mkdir(exist_ok=True)
     CARDS.mkdir(parents=True, exist_ok=True)
-    for name, kinds in TABLES.items():
+    for name in arguments.names:
         model = load_model(arguments.runs / name / f"{name}.safetensors")
-        scores = dict(held_out_scores(results, kinds))
-        scores |= {f"told_{key}": value for key, value in held_out_scores(told, kinds)}
+        scores = {} if arguments.without_scores else held_out_scores(name)
         config, microscope = load_train_config(Path("configs") / f"{name}.yaml")
         many = config.model_copy(update={"validation_batches": CALIBRATION_BATCHES})
         with kept_heap():
