@@ -82,14 +82,19 @@ def with_history(card: ModelCard, scores: dict[str, float]) -> ModelCard:
     seeds, steps = list(card.seeds), card.steps
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
     data = describe_data(config)
+    assert config.simulation is not None
+    modality = {"target_modality": config.simulation.target_modality}
+    training = card.training.model_copy(update=modality)  # older trainings do not state it
     while config.start_from is not None:
-        config, _ = load_train_config(Path("configs") / f"{Path(config.start_from).stem}.yaml")
+        parts = Path(config.start_from).parts  # runs/NAME/… or the NAME of a shipped model
+        config, _ = load_train_config(Path("configs") / f"{parts[min(1, len(parts) - 1)]}.yaml")
         seeds.insert(0, config.seed)
         steps += config.training.steps
     update = {
         "seeds": tuple(seeds),
         "steps": steps,
         "data": data,
+        "training": training,
         "scores": card.scores | scores,
     }
     return card.model_copy(update=update)

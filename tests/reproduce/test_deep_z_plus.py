@@ -1,0 +1,57 @@
+"""Deep-Z+ re-enacted: its page, its numbers, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.reproduce import REPRODUCTIONS, deep_z_plus, run_reproduction
+from fluofocus.reproduce.deep_z_plus import DEEP_Z, DEEP_Z_PLUS, INPUT, SCAN
+
+REPRODUCTION = REPRODUCTIONS["deep-z-plus"]
+
+
+def test_the_shipped_model_beats_the_scan_and_plain_deep_z(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep_z_plus, "SIDE_PX", 160)
+    page, sections = run_reproduction(
+        REPRODUCTION,
+        tmp_path,
+        command="this test",
+        fields=2,
+        models={"again": "oil63x-microtubules"},
+    )
+    overall, by_distance, fitted = sections[0].tables
+    rmse, ssim, _ = (
+        {row[0]: float(row[column].split()[0]) for row in overall.rows} for column in (1, 2, 3)
+    )
+    assert list(rmse) == [DEEP_Z_PLUS, DEEP_Z, "again", SCAN, INPUT]
+    for other in (DEEP_Z, SCAN, INPUT):
+        assert rmse[DEEP_Z_PLUS] < rmse[other]
+        assert ssim[DEEP_Z_PLUS] > ssim[other]
+    assert rmse[DEEP_Z] == rmse["again"]
+    assert len(by_distance.header) == 6
+    assert float(fitted.rows[0][1].split()[0]) < float(fitted.rows[3][1].split()[0])
+    text = page.read_text(encoding="utf-8")
+    assert "this test" in text
+    assert text.count("data:image/png") == 2
+    assert json.loads((tmp_path / "tables.json").read_text())[0]["rows"] == [
+        list(row) for row in overall.rows
+    ]
+
+
+def test_a_stack_is_brought_to_the_truth_by_gain_and_offset() -> None:
+    truth = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
+    brought = deep_z_plus._brought_to(truth, truth * 40 + 100)
+    np.testing.assert_allclose(brought, truth, atol=1e-4)
+
+
+def test_parts_and_models_that_do_not_suit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FluoFocusError, match="no part 'fig9'; choose from fig5"):
+        run_reproduction(REPRODUCTION, tmp_path, command="", parts=["fig9"])
+    with pytest.raises(FluoFocusError, match="no-such-model"):
+        run_reproduction(REPRODUCTION, tmp_path, command="", models={"mine": "no-such-model"})
+    assert not list(tmp_path.glob("*"))
