@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from fluofocus.cli import (
+    measurement,
     microscope,
+    neurons,
     preparation,
     refocusing,
     reproduction,
@@ -28,6 +30,8 @@ app = typer.Typer(
     help="Refocus a single wide-field fluorescence image onto any plane or surface.",
 )
 app.add_typer(microscope.descriptions, name="microscope")
+app.add_typer(neurons.verbs, name="neurons")
+app.add_typer(measurement.measures, name="measure")
 for group in (
     microscope.verbs,
     simulation.verbs,

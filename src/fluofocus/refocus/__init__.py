@@ -6,6 +6,7 @@ from types import ModuleType
 
 from fluofocus.refocus.control_points import from_points
 from fluofocus.refocus.engine import refocus, refocus_to_file
+from fluofocus.refocus.merge import merge_stacks
 from fluofocus.refocus.parsing import parse_surface, parse_z_range
 from fluofocus.refocus.surface import (
     Surface,
@@ -21,6 +22,7 @@ __all__ = [
     "cylinder",
     "from_array",
     "from_points",
+    "merge_stacks",
     "parse_surface",
     "parse_z_range",
     "plane",
