@@ -86,7 +86,7 @@ def from_points(points: npt.ArrayLike, *, unit: Unit = "px", name: str = "points
         raise FluoFocusError(f"The surface ({name}) needs points of x, y and height in µm.")
     if len(np.unique(values[:, :2], axis=0)) < len(values):
         raise FluoFocusError(f"The surface ({name}) has two points at one place: keep one of them.")
-    spread = values[:, :2] - values[:, :2].mean(axis=0)
+    spread = values[:, :2] - values[:1, :2]
     if len(values) < 3 or np.linalg.matrix_rank(spread, tol=1e-6 * np.abs(spread).max()) < 2:
         raise FluoFocusError(
             f"The surface ({name}) needs three points or more that are not all on one line."
