@@ -1,0 +1,249 @@
+"""Activity of neurons from a time-lapse in two channels, as in Deep-Z.
+
+Wu et al., Nature Methods 16 (2019), Methods, "Tracking and quantification of C. elegans
+neuron activity".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.neurons.activity_checks import (
+    background_levels,
+    block_means,
+    check_channels,
+    check_exposure,
+    checked_times_s,
+)
+from fluofocus.neurons.activity_registration import FrameMotion, register_frames
+from fluofocus.neurons.clustering import SIGMA, Clusters, spectral_clusters
+from fluofocus.neurons.traces import (
+    BRIGHTEST_VOXELS,
+    Haze,
+    differential_activity,
+    neuron_traces,
+    ranked_by_activity,
+    surroundings,
+)
+from fluofocus.units import AnyArray
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+ACTIVE_NEURONS = 70
+"""How many of the most active neurons are clustered (Wu et al. 2019)."""
+
+NOT_CLUSTERED = -1
+
+
+@dataclass(frozen=True)
+class NeuronActivity:
+    """Neurons of a time-lapse: where they are, how bright over time, and which go together.
+
+    Attributes
+    ----------
+    labels : ndarray of int (Z, Y, X)
+        The neuron's label at each voxel, in the place of the reference frame; 0 for none.
+    ids : ndarray of int (N,)
+        The labels, in the order of the rows of all that follows.
+    centroids_px : ndarray (N, 3)
+        z (in planes), y, x.
+    traces : ndarray (N, T)
+        F(t), less the background.
+    resting : ndarray (N,)
+        F0, the mean of each trace.
+    delta_f : ndarray (N, T)
+        F(t) - F0.
+    times_s : ndarray (T,) or None
+    background : float
+        What was subtracted from F(t).
+    motion : FrameMotion
+        By which the frames were brought together.
+    ranking : ndarray of int (N,)
+        Neurons by the standard deviation of ΔF, the most active first.
+    active : ndarray of int (M,)
+        The first of them, which were clustered.
+    clusters : Clusters
+        Of the active neurons, in that order.
+    """
+
+    labels: npt.NDArray[np.integer]
+    ids: npt.NDArray[np.int64]
+    centroids_px: Array
+    traces: Array
+    resting: Array
+    delta_f: Array
+    times_s: Array | None
+    background: float
+    motion: FrameMotion
+    ranking: Indices
+    active: Indices
+    clusters: Clusters
+
+    @property
+    def relative_activity(self) -> Array:
+        """ΔF(t) / F0, ``(N, T)``."""
+        return self.delta_f / self.resting[:, None]
+
+    @property
+    def cluster(self) -> Indices:
+        """Cluster of every neuron ``(N,)``, `NOT_CLUSTERED` for those that are not active."""
+        cluster = np.full(len(self.ids), NOT_CLUSTERED, dtype=np.intp)
+        cluster[self.active] = self.clusters.cluster
+        return cluster
+
+    @property
+    def order(self) -> Indices:
+        """The active neurons by cluster, in each the most active first, ``(M,)``."""
+        return self.active[self.clusters.order]
+
+
+def analyse_activity(
+    red: AnyArray,
+    green: AnyArray,
+    segment: Callable[[AnyArray], AnyArray],
+    *,
+    times_s: npt.ArrayLike | None = None,
+    motion: FrameMotion | None = None,
+    background: float | None = None,
+    brightest: int = BRIGHTEST_VOXELS,
+    less_haze: bool = False,
+    voxel_size_um: tuple[float, float, float] | None = None,
+    active: int = ACTIVE_NEURONS,
+    clusters: int | None = None,
+    sigma: float = SIGMA,
+    seed: int = 0,
+) -> NeuronActivity:
+    """Find neurons in a time-lapse, their activity, and groups that are active together.
+
+    Frames are brought together by the red channel, neurons are found in its median over
+    time, and their brightness is read from the green one.
+
+    Parameters
+    ----------
+    red, green : ndarray (T, Z, Y, X)
+        Structure and activity; of an array (T, C, Z, Y, X), ``lapse[:, 0], lapse[:, 1]``.
+    segment : callable
+        Takes the median of red over time ``(Z, Y, X)``, returns the label of the neuron that
+        each voxel belongs to ``(Z, Y, X)``, 0 for none.
+    times_s : array_like (T,), optional
+        When the frames were recorded: dropped frames are found by it.
+    motion : FrameMotion, optional
+        How the specimen moves; None to find it by `register_frames`.
+    background : float, optional
+        Subtracted from F(t), in the unit of green; None for the mean of the darkest quarter
+        of its voxels. ΔF does not depend on it, ΔF / F0 does.
+    brightest : int
+        Voxels of each neuron that are averaged.
+    less_haze : bool
+        Whether the light around each neuron is subtracted from its own (not in Wu et al.).
+    voxel_size_um : tuple of float, optional
+        z, y, x; needed for ``less_haze`` only.
+    active : int
+        How many of the most active neurons to cluster, at most.
+    clusters : int, optional
+        How many clusters to form; None for the number before the eigengap.
+    sigma : float
+        Width of the similarity, equation 14.
+    seed : int
+        Of the starts of k-means.
+
+    Raises
+    ------
+    FluoFocusError
+        If channels do not fit together, hold NaN, or frames were dropped; if exposure
+        changed; if frames cannot be registered; if no neuron is labelled, or one is not
+        brighter than the background; if more clusters are asked for than active neurons.
+    """
+    red, green = np.asanyarray(red), np.asanyarray(green)
+    check_channels(red, green)
+    times = None if times_s is None else checked_times_s(times_s, len(green))
+    if active < 1:
+        raise FluoFocusError(f"At least one active neuron is clustered, not {active}.")
+    motion = motion or register_frames(red)
+    labels = np.asarray(segment(median_in_time(red, motion)))
+    levels = background_levels(green)
+    subtracted = float(levels.mean()) if background is None else background
+    haze = _haze(labels, voxel_size_um, subtracted) if less_haze else None
+    aligned = _Aligned(green, motion)
+    ids, traces = neuron_traces(aligned, labels, brightest=brightest, haze=haze)
+    check_exposure(levels, np.array(aligned.blocks))
+    resting, delta_f = differential_activity(traces - subtracted)
+    _check_resting(resting, ids, subtracted)
+    ranking = ranked_by_activity(delta_f)
+    chosen = ranking[:active]
+    relative = delta_f[chosen] / resting[chosen, None]
+    return NeuronActivity(
+        labels=labels,
+        ids=ids,
+        centroids_px=np.array(ndimage.center_of_mass(labels > 0, labels, ids)),
+        traces=traces - subtracted,
+        resting=resting,
+        delta_f=delta_f,
+        times_s=times,
+        background=subtracted,
+        motion=motion,
+        ranking=ranking,
+        active=chosen,
+        clusters=spectral_clusters(relative, clusters=clusters, sigma=sigma, seed=seed),
+    )
+
+
+class _Aligned:
+    """Frames brought together one by one, whose blocks are kept for the check of exposure."""
+
+    def __init__(self, frames: AnyArray, motion: FrameMotion) -> None:
+        self._frames, self._motion = frames, motion
+        self.blocks: list[Array] = []
+
+    def __iter__(self) -> Iterator[AnyArray]:
+        for index, frame in enumerate(self._frames):
+            moved = self._motion.apply(frame, index)
+            self.blocks.append(block_means(moved))
+            yield moved
+
+
+def median_in_time(red: AnyArray, motion: FrameMotion) -> AnyArray:
+    """Return the median over time of frames brought together, ``(Z, Y, X)``.
+
+    Parameters
+    ----------
+    red : ndarray (T, Z, Y, X)
+        Whole numbers are rounded again after resampling, to keep memory at that of red.
+    motion : FrameMotion
+        Of the same frames.
+    """
+    aligned = np.empty_like(red)
+    whole = np.issubdtype(red.dtype, np.integer)
+    for index, frame in enumerate(red):
+        moved = motion.apply(frame, index)
+        if whole:
+            limits = np.iinfo(red.dtype)
+            moved = np.rint(moved).clip(limits.min, limits.max)
+        aligned[index] = moved
+    return np.stack([np.median(aligned[:, z], axis=0) for z in range(red.shape[1])])
+
+
+def _haze(
+    labels: AnyArray, voxel_size_um: tuple[float, float, float] | None, background: float
+) -> Haze:
+    if voxel_size_um is None:
+        raise FluoFocusError("To subtract the haze around neurons, give voxel_size_um (z, y, x).")
+    return Haze(surroundings(labels, voxel_size_um), background)
+
+
+def _check_resting(resting: Array, ids: npt.NDArray[np.int64], background: float) -> None:
+    dark = ids[resting <= 0]
+    if len(dark):
+        shown = ", ".join(map(str, dark[:10])) + (" and more" if len(dark) > 10 else "")
+        raise FluoFocusError(
+            f"Neurons {shown} are on average not brighter in green than the background of "
+            f"{background:g}, so that ΔF / F0 means nothing: give a lower background, or leave "
+            "them out of the segmentation."
+        )
