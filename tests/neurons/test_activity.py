@@ -176,6 +176,18 @@ def test_less_haze_leaves_neurons_that_lie_apart_as_they_are(
     assert np.median(trace_correlations(clear.traces, traces.brightness)[some]) > 0.98
 
 
+def test_a_single_plane_may_be_segmented_as_an_image(
+    recording: tuple[np.ndarray, ...], activity: NeuronActivity
+) -> None:
+    red, green, labels = recording
+    plane = labels[2]
+    single = analyse_activity(
+        red[:, 2:3], green[:, 2:3], lambda median: plane * (median[0] > 0), active=12
+    )
+    assert single.labels.shape == (1, *SHAPE[1:])
+    assert set(single.active.tolist()) == set(activity.active.tolist())
+
+
 def test_median_in_time_is_free_of_what_passes_by() -> None:
     frames = np.full((5, 2, 3, 4), 7, dtype=np.uint16)
     frames[1, 0, 0, 0], frames[3, 1, 2, 3] = 999, 0

@@ -131,7 +131,7 @@ def analyse_activity(
         Structure and activity; of an array (T, C, Z, Y, X), ``lapse[:, 0], lapse[:, 1]``.
     segment : callable
         Takes the median of red over time ``(Z, Y, X)``, returns the label of the neuron that
-        each voxel belongs to ``(Z, Y, X)``, 0 for none.
+        each voxel belongs to ``(Z, Y, X)``, or ``(Y, X)`` of a single plane; 0 for none.
     times_s : array_like (T,), optional
         When the frames were recorded: dropped frames are found by it.
     motion : FrameMotion, optional
@@ -168,6 +168,8 @@ def analyse_activity(
         raise FluoFocusError(f"At least one active neuron is clustered, not {active}.")
     motion = motion or register_frames(red)
     labels = np.asarray(segment(median_in_time(red, motion)))
+    if labels.shape == red.shape[2:] and red.shape[1] == 1:
+        labels = labels[None]
     levels = background_levels(green)
     subtracted = float(levels.mean()) if background is None else background
     haze = _haze(labels, voxel_size_um, subtracted) if less_haze else None

@@ -18,7 +18,7 @@ BACKGROUND_SHARE = 0.25
 _UNEVEN = 0.5
 """Of the median interval: frames that come so much earlier or later are out of step."""
 
-_JUMP_DEVIATIONS, _LEAST_JUMP = 8.0, 0.002
+_JUMP_DEVIATIONS, _LEAST_JUMP = 8.0, 0.0005
 """How far a jump of the background stands out from its other steps, and of the range."""
 
 _UNIFORM = 0.7
