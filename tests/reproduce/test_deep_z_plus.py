@@ -20,7 +20,6 @@ def test_the_shipped_model_beats_the_scan_and_plain_deep_z(
     page, sections = run_reproduction(
         REPRODUCTION,
         tmp_path,
-        command="this test",
         fields=2,
         models={"again": "oil63x-microtubules"},
     )
@@ -36,7 +35,8 @@ def test_the_shipped_model_beats_the_scan_and_plain_deep_z(
     assert len(by_distance.header) == 6
     assert float(fitted.rows[0][1].split()[0]) < float(fitted.rows[3][1].split()[0])
     text = page.read_text(encoding="utf-8")
-    assert "this test" in text
+    made_by = "fluofocus reproduce deep-z-plus fig5 --fields 2 --model again=oil63x-microtubules"
+    assert made_by in text
     assert text.count("data:image/png") == 2
     assert json.loads((tmp_path / "tables.json").read_text())[0]["rows"] == [
         list(row) for row in overall.rows
@@ -50,8 +50,8 @@ def test_a_stack_is_brought_to_the_truth_by_gain_and_offset() -> None:
 
 
 def test_parts_and_models_that_do_not_suit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FluoFocusError, match="no part 'fig9'; choose from fig5"):
-        run_reproduction(REPRODUCTION, tmp_path, command="", parts=["fig9"])
+    with pytest.raises(FluoFocusError, match="no part 'fig9'; choose from fig5, all"):
+        run_reproduction(REPRODUCTION, tmp_path, parts=["fig9"])
     with pytest.raises(FluoFocusError, match="no-such-model"):
-        run_reproduction(REPRODUCTION, tmp_path, command="", models={"mine": "no-such-model"})
+        run_reproduction(REPRODUCTION, tmp_path, models={"mine": "no-such-model"})
     assert not list(tmp_path.glob("*"))

@@ -8,7 +8,7 @@ import torch
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.refocus import parse_surface
-from fluofocus.simulate.draws import make_phantom
+from fluofocus.simulate.draws import PhantomDraw, make_phantom
 from fluofocus.simulate.phantoms import PHANTOMS, Beads, Nuclei, Worm
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
 
@@ -101,3 +101,10 @@ def test_unknown_phantoms_and_parameters_are_refused() -> None:
         make_phantom("beads", {"colour": 3})
     with pytest.raises(FluoFocusError, match="diameter_um"):
         make_phantom("beads", {"diameter_um": -1})
+
+
+def test_whole_numbers_are_drawn_from_ranges() -> None:
+    draw = PhantomDraw(phantom="worm", parameters={"neurons": [5, 50]})
+    counts = {draw.draw(torch.Generator().manual_seed(seed)).neurons for seed in range(8)}
+    assert len(counts) > 3
+    assert all(5 <= count <= 50 for count in counts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +15,7 @@ verbs = typer.Typer()
 
 @verb(verbs)
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="deep-z-plus.", show_default=False)],
+    paper: Annotated[str, typer.Argument(help="deep-z or deep-z-plus.", show_default=False)],
     parts: Annotated[
         list[str] | None,
         typer.Argument(metavar="[part]...", help="Figures and tables; all by default."),
@@ -26,7 +24,8 @@ def reproduce(
         "report"
     ),
     fields: Annotated[
-        int | None, typer.Option(min=1, help="Held-out fields to simulate.", show_default=False)
+        int | None,
+        typer.Option(min=1, help="Held-out fields to simulate, each part's own number by default."),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -35,6 +34,7 @@ def reproduce(
             help="Another model for a role, or for one more row; may be repeated.",
         ),
     ] = None,
+    resume: Annotated[bool, typer.Option(help="Keep the parts that are finished.")] = False,
 ) -> None:
     """Re-enact a paper's experiments: tables, pictures and an HTML page."""
     from fluofocus.reproduce import REPRODUCTIONS, run_reproduction
@@ -47,10 +47,10 @@ def reproduce(
     page, sections = run_reproduction(
         REPRODUCTIONS[paper],
         output,
-        command=shlex.join(["fluofocus", *sys.argv[1:]]),
         parts=parts or (),
         models=dict(_role_and_model(text) for text in model or ()),
         fields=fields,
+        resume=resume,
         watch=progress,
     )
     for section in sections:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fluofocus.heap import kept_heap
 from fluofocus.report.html import Page
 from fluofocus.whole_files import write_whole
 
+ALL = "all"
 Progress = Callable[[int, int], None]
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Called with a part's title; gives what to call with the fields done and all of them."""
@@ -57,20 +59,26 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """What one part found."""
+    """What one part found, from specimens and noise with seeds from ``seed``.
+
+    ``made_by`` is the command that makes this section alone; `run_reproduction` fills it in.
+    """
 
     title: str
     paragraphs: tuple[str, ...]
     tables: tuple[Table, ...]
     figures: tuple[Figure, ...]
+    seed: int
+    made_by: str = ""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One figure or table of a paper: how it is re-enacted."""
+    """One figure or table of a paper: how it is re-enacted, on how many fields as a rule."""
 
     title: str
     run: Callable[[Request, Progress], Section]
+    fields: int
 
 
 @dataclass(frozen=True)
@@ -79,45 +87,62 @@ class Reproduction:
 
     Attributes
     ----------
+    name : str
+        What it is asked for with on the command line.
     title, paper : str
         Heading of the page, and what is reproduced.
     parts : Mapping
         By name.
     models : Mapping
         The shipped model for each role.
-    fields : int
-        Fields simulated unless another number is asked for.
     """
 
+    name: str
     title: str
     paper: str
     parts: Mapping[str, Part]
     models: Mapping[str, str]
-    fields: int
+
+    def chosen(self, names: Sequence[str]) -> list[str]:
+        """Return the names of parts to run: all of them for none, and for ``all``.
+
+        Raises
+        ------
+        FluoFocusError
+            If there is no such part.
+        """
+        for name in names:
+            if name not in (*self.parts, ALL):
+                raise FluoFocusError(
+                    f"There is no part {name!r}; choose from {', '.join(self.parts)}, {ALL}."
+                )
+        return list(self.parts) if not names or ALL in names else list(dict.fromkeys(names))
 
 
 def run_reproduction(
     reproduction: Reproduction,
     output_dir: str | Path,
     *,
-    command: str,
     parts: Sequence[str] = (),
     models: Mapping[str, str] | None = None,
     fields: int | None = None,
+    resume: bool = False,
     watch: Watch = lambda title: nullcontext(lambda done, total: None),
 ) -> tuple[Path, list[Section]]:
     """Re-enact a paper's experiments; write ``index.html``, pictures and tables (JSON, Markdown).
 
+    The page is written anew after each part.
+
     Parameters
     ----------
-    command
-        What the page says it was made by.
     parts
-        Names of the parts to run; all of them if there is none.
+        Names of the parts to run; all of them if there is none, or ``all`` is among them.
     models
         Other models for the roles, by role, and models for further rows of the tables.
     fields
-        How many fields to simulate for each part.
+        How many fields to simulate for each part, in place of each part's own number.
+    resume
+        Take parts that the folder holds already, made by the same command and version.
 
     Returns
     -------
@@ -129,33 +154,80 @@ def run_reproduction(
     FluoFocusError
         If there is no such part, a model does not suit, or a file cannot be written.
     """
-    for name in parts:
-        if name not in reproduction.parts:
-            raise FluoFocusError(
-                f"There is no part {name!r}; choose from {', '.join(reproduction.parts)}."
-            )
+    names = reproduction.chosen(parts)
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    request = Request(
-        folder, {**reproduction.models, **(models or {})}, fields or reproduction.fields
-    )
-    sections = []
+    sections: list[Section] = []
     with kept_heap():
-        for name in parts or reproduction.parts:
+        for name in names:
             part = reproduction.parts[name]
-            with watch(part.title) as progress:
-                sections.append(part.run(request, progress))
+            request = Request(
+                folder, {**reproduction.models, **(models or {})}, fields or part.fields
+            )
+            made_by = _made_by(reproduction.name, name, request.fields, models or {})
+            record = folder / f"{name}.json"
+            section = _finished(record, made_by) if resume else None
+            if section is None:
+                with watch(part.title) as progress:
+                    section = replace(part.run(request, progress), made_by=made_by)
+                write_whole(record, _to_json(section), "record ")
+            sections.append(section)
+            _write_page(reproduction, sections, folder)
+    return folder / "index.html", sections
+
+
+def _made_by(paper: str, part: str, fields: int, models: Mapping[str, str]) -> str:
+    roles = [text for role, model in models.items() for text in ("--model", f"{role}={model}")]
+    return shlex.join(["fluofocus", "reproduce", paper, part, "--fields", str(fields), *roles])
+
+
+def _to_json(section: Section) -> str:
+    content = {"version": version("fluofocus")} | asdict(section)
+    return json.dumps(content, indent=1, default=str, ensure_ascii=False) + "\n"
+
+
+def _finished(record: Path, made_by: str) -> Section | None:
+    """Return the section that a folder holds, if the same command and version made it."""
+    if not record.is_file():
+        return None
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        if (content["made_by"], content["version"]) != (made_by, version("fluofocus")):
+            return None
+        figures = tuple(
+            Figure(record.parent / Path(each["path"]).name, each["caption"])
+            for each in content["figures"]
+        )
+        tables = tuple(
+            Table(each["caption"], tuple(each["header"]), tuple(map(tuple, each["rows"])))
+            for each in content["tables"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not a whole record: the part is run again
+    if not all(figure.path.is_file() for figure in figures):
+        return None
+    return Section(
+        title=content["title"],
+        paragraphs=tuple(content["paragraphs"]),
+        tables=tables,
+        figures=figures,
+        seed=content["seed"],
+        made_by=made_by,
+    )
+
+
+def _write_page(reproduction: Reproduction, sections: Sequence[Section], folder: Path) -> None:
+    """Write all that was found as HTML, Markdown and JSON."""
     tables = [asdict(table) for section in sections for table in section.tables]
-    write_whole(folder / "tables.json", json.dumps(tables, indent=1) + "\n", "tables ")
+    content = json.dumps(tables, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / "tables.json", content, "tables ")
     introduction = (
         f"{reproduction.paper} Re-enacted by FluoFocus {version('fluofocus')} on simulated "
-        f"specimens through a simulated microscope; made by: {command}"
+        "specimens through a simulated microscope."
     )
-    write_whole(
-        folder / "tables.md", _markdown(reproduction.title, introduction, sections), "tables "
-    )
+    text = _markdown(reproduction.title, introduction, sections)
+    write_whole(folder / "tables.md", text, "tables ")
     _page(reproduction.title, introduction, sections).write(folder / "index.html")
-    return folder / "index.html", sections
 
 
 def _page(title: str, introduction: str, sections: Sequence[Section]) -> Page:
@@ -163,7 +235,7 @@ def _page(title: str, introduction: str, sections: Sequence[Section]) -> Page:
     page.paragraph(introduction)
     for section in sections:
         page.heading(section.title)
-        for paragraph in section.paragraphs:
+        for paragraph in (*section.paragraphs, _source(section)):
             page.paragraph(paragraph)
         for table in section.tables:
             page.table(table.header, table.rows, table.caption)
@@ -172,11 +244,16 @@ def _page(title: str, introduction: str, sections: Sequence[Section]) -> Page:
     return page
 
 
+def _source(section: Section, mark: str = "") -> str:
+    return f"Made by {mark}{section.made_by}{mark}, seeds from {section.seed}."
+
+
 def _markdown(title: str, introduction: str, sections: Sequence[Section]) -> str:
     blocks = [f"# {title}", introduction]
     for section in sections:
-        blocks += [f"## {section.title}", *section.paragraphs]
+        blocks += [f"## {section.title}", *section.paragraphs, _source(section, "`")]
         for table in section.tables:
             lines = [table.header, ("---",) * len(table.header), *table.rows]
-            blocks += [f"{table.caption}:", "\n".join(f"| {' | '.join(row)} |" for row in lines)]
+            rows = (" | ".join(cell.replace("|", "\\|") for cell in row) for row in lines)
+            blocks += [f"{table.caption}:", "\n".join(f"| {row} |" for row in rows)]
     return "\n\n".join(blocks) + "\n"

@@ -106,7 +106,7 @@ class PhantomDraw(BaseModel):
     """One kind of phantom in a mixture, and the ranges its parameters are drawn from.
 
     In ``parameters`` a pair of numbers is a range (log-uniform when both are
-    positive), a list of words a choice, anything else a fixed value.
+    positive; rounded for whole numbers), a list of words a choice, anything else a fixed value.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,6 +123,9 @@ class PhantomDraw(BaseModel):
     def draw(self, generator: torch.Generator) -> Phantom:
         """Draw the parameters of one phantom."""
         drawn = {name: _draw_value(value, generator) for name, value in self.parameters.items()}
+        for name, field in PHANTOMS[self.phantom].model_fields.items():
+            if field.annotation is int and isinstance(drawn.get(name), float):
+                drawn[name] = round(drawn[name])
         return make_phantom(self.phantom, drawn)
 
 

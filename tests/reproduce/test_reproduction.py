@@ -1,0 +1,92 @@
+"""Parts are chosen, recorded and taken up again."""
+
+from pathlib import Path
+
+import pytest
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.reproduce.reproduction import (
+    Figure,
+    Part,
+    Progress,
+    Reproduction,
+    Request,
+    Section,
+    Table,
+    run_reproduction,
+)
+
+runs: list[str] = []
+
+
+def part(name: str) -> Part:
+    def run(request: Request, progress: Progress) -> Section:
+        runs.append(name)
+        picture = request.folder / f"{name}.png"
+        picture.write_bytes(b"\x89PNG")
+        table = Table(f"Table of {name}", ("", "|Δz|"), (("fields", str(request.fields)),))
+        return Section(f"Part {name}", ("Words.",), (table,), (Figure(picture, "Picture"),), seed=7)
+
+    return Part(name, run, fields=3)
+
+
+PAPER = Reproduction(
+    name="paper",
+    title="A paper",
+    paper="Somebody et al.",
+    parts={"one": part("one"), "two": part("two")},
+    models={"role": "model"},
+)
+
+
+@pytest.fixture(autouse=True)
+def none_run() -> None:
+    runs.clear()
+
+
+@pytest.mark.parametrize("parts", [(), ("all",), ("one", "all")])
+def test_all_parts_run_by_default_and_when_asked_for(tmp_path: Path, parts: tuple[str]) -> None:
+    _, sections = run_reproduction(PAPER, tmp_path, parts=parts)
+    assert runs == ["one", "two"]
+    assert [section.made_by for section in sections] == [
+        "fluofocus reproduce paper one --fields 3",
+        "fluofocus reproduce paper two --fields 3",
+    ]
+
+
+def test_each_part_says_how_it_was_made(tmp_path: Path) -> None:
+    page, _ = run_reproduction(PAPER, tmp_path, parts=["two"], fields=5, models={"mine": "m.st"})
+    command = "fluofocus reproduce paper two --fields 5 --model mine=m.st"
+    assert f"Made by {command}, seeds from 7." in page.read_text(encoding="utf-8")
+    markdown = (tmp_path / "tables.md").read_text(encoding="utf-8")
+    assert f"`{command}`" in markdown
+    assert r"|  | \|Δz\| |" in markdown
+
+
+def test_finished_parts_are_taken_up_again(tmp_path: Path) -> None:
+    _, first = run_reproduction(PAPER, tmp_path, parts=["one"])
+    _, both = run_reproduction(PAPER, tmp_path, resume=True)
+    assert runs == ["one", "two"]
+    assert both[0] == first[0]
+    run_reproduction(PAPER, tmp_path, resume=True)
+    assert runs == ["one", "two"]
+
+
+@pytest.mark.parametrize("damage", ["fields", "record", "picture", "none asked for"])
+def test_parts_are_run_again_where_they_do_not_fit(tmp_path: Path, damage: str) -> None:
+    run_reproduction(PAPER, tmp_path, parts=["one"])
+    if damage == "record":
+        (tmp_path / "one.json").write_text('{"made_by": ')
+    if damage == "picture":
+        (tmp_path / "one.png").unlink()
+    fields = 4 if damage == "fields" else None
+    run_reproduction(
+        PAPER, tmp_path, parts=["one"], fields=fields, resume=damage != "none asked for"
+    )
+    assert runs == ["one", "one"]
+
+
+def test_a_part_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(FluoFocusError, match="no part 'three'; choose from one, two, all"):
+        run_reproduction(PAPER, tmp_path, parts=["one", "three"])
+    assert not runs
