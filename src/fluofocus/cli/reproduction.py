@@ -34,7 +34,9 @@ def reproduce(
             help="Another model for a role, or for one more row; may be repeated.",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Keep the parts that are finished.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the parts that are finished.")
+    ] = False,
 ) -> None:
     """Re-enact a paper's experiments: tables, pictures and an HTML page."""
     from fluofocus.reproduce import REPRODUCTIONS, run_reproduction
