@@ -58,6 +58,44 @@ def presets() -> None:
         say(f"{name}  {preset(name).name}")
 
 
+@verb(descriptions)
+def mask(
+    output: Annotated[Path, typer.Argument(help="Mask to write, *.npz.", show_default=False)],
+    microscope: Annotated[
+        str, typer.Option(help="Whose pupil it is for: YAML file or preset.")
+    ] = "leica-63x-1.4-oil",
+    kind: Annotated[str, typer.Option(help="gauss-laguerre or rings.")] = "gauss-laguerre",
+    half_range: Annotated[float, typer.Option(help="Defocus on either side, in µm.")] = 4.0,
+    steps: Annotated[int, typer.Option(help="Steps of refinement.")] = 150,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture of mask, images and lobes to write.")
+    ] = None,
+) -> None:
+    """Design a phase mask: a double-helix point spread function over a range of depths."""
+    from fluofocus.optics.double_helix import design_double_helix
+    from fluofocus.optics.lobes import lobes_over_range, warn_if_ambiguous
+    from fluofocus.optics.mask_file import SUFFIX
+    from fluofocus.report.mask_figure import plot_mask
+
+    require_writable(output, (SUFFIX,))
+    if figure is not None:
+        require_writable(figure, PICTURES)
+    description = named_microscope(microscope)
+    with progress("Designing the mask") as update:
+        design = design_double_helix(
+            description, half_range, kind=kind, refinement_steps=steps, progress=update
+        )
+    design.save(output)
+    z_um, psf, lobes, pixel_um = lobes_over_range(description, output, half_range)
+    if figure is not None:
+        plot_mask(design.phase_rad, psf, z_um, lobes, pixel_um, figure)
+    say(f"Lobes turn by {abs(lobes.turn_deg):.0f}° over ±{half_range:g} µm.")
+    say(f"Separation: {lobes.separation_um.min():.2f} to {lobes.separation_um.max():.2f} µm")
+    say(f"Light in the lobes: {lobes.efficiency.min():.0%} to {lobes.efficiency.max():.0%}")
+    warn_if_ambiguous(lobes, z_um)
+    say(f"Wrote {output}." if figure is None else f"Wrote {output} and {figure}.")
+
+
 @verb(verbs)
 def calibrate(
     beads: Annotated[Path, typer.Argument(help="Focus scan of one bead.", show_default=False)],

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fluofocus.errors import FluoFocusError
+from fluofocus.optics.mask_file import transmission
 from fluofocus.optics.microscope import Microscope
 from fluofocus.optics.zernike import zernike_basis
-from fluofocus.units import nm_to_um
+from fluofocus.units import nm_to_um, um_to_nm
 
 
 @dataclass(frozen=True)
@@ -195,27 +195,14 @@ def pupil_function(
     amplitude = amplitude / torch.sqrt(cosine)
     pupil = amplitude * torch.exp(1j * phase)
     if microscope.pupil_mask is not None:
-        pupil = pupil * _load_mask(microscope.pupil_mask, grid)
+        pupil = pupil * _sampled_mask(microscope, microscope.pupil_mask, grid)
     return pupil
 
 
-def _load_mask(path: Path, grid: PupilGrid) -> Tensor:
-    """Read a pupil mask and sample it on the grid.
-
-    A real ``.npy`` array is a phase in rad, a complex one a transmission; it covers
-    the square around the pupil.
-    """
-    try:
-        mask = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise FluoFocusError(
-            f"Cannot read pupil mask {path}: give a square .npy array (phase in rad, or complex)."
-        ) from error
-    if mask.ndim != 2 or mask.shape[0] != mask.shape[1] or not np.all(np.isfinite(mask)):
-        raise FluoFocusError(f"Pupil mask {path} must be a square 2D array of finite numbers.")
-    transmission = mask if np.iscomplexobj(mask) else np.exp(1j * mask)
-    parts = torch.as_tensor(np.stack([transmission.real, transmission.imag]))
-    parts = parts.to(grid.rho)[None]
+def _sampled_mask(microscope: Microscope, path: Path, grid: PupilGrid) -> Tensor:
+    """Sample a mask file on the grid, complex ``(n, n)``."""
+    mask = transmission(path, microscope.numerical_aperture, um_to_nm(grid.wavelength_um))
+    parts = torch.as_tensor(np.stack([mask.real, mask.imag])).to(grid.rho)[None]
     resized = F.interpolate(
         parts, size=(grid.size, grid.size), mode="bilinear", align_corners=False
     )[0]
