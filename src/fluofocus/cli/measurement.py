@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fluofocus.cli.console import aligned, progress, require_folder, say, verb
+from fluofocus.errors import FluoFocusError
 
-measures = typer.Typer(no_args_is_help=True, help="Measure images: widths of beads.")
+if TYPE_CHECKING:
+    from fluofocus.report.localisation import PlaneScore
+
+measures = typer.Typer(no_args_is_help=True, help="Measure images of beads: widths, positions.")
 
 
 @verb(measures)
@@ -69,3 +73,92 @@ def fwhm(
     for table in tables:
         say("\n" + "\n".join(aligned(table)))
     say(f"Wrote {output / 'beads.csv'} and {output / 'widths.png'}.")
+
+
+@verb(measures)
+def localisation(
+    images: Annotated[
+        list[Path], typer.Argument(help="Images or stacks of beads.", show_default=False)
+    ],
+    truth: Annotated[
+        Path, typer.Option(help="Known positions: the .json of 'simulate', or a reference image.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table and figure.")],
+    tolerance: Annotated[float, typer.Option(help="Largest distance of a match, in µm.")] = 0.25,
+    edge: Annotated[int, typer.Option(min=0, help="Pixels at each edge that do not count.")] = 5,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
+    ] = None,
+) -> None:
+    """Locate beads and compare them with known ones: Jaccard index and lateral error."""
+    from fluofocus.report.localisation import HEADER, plot_scores, write_scores
+
+    require_folder(output)
+    series = [_scored(path, truth, tolerance, edge, pixel_size) for path in images]
+    output.mkdir(parents=True, exist_ok=True)
+    scores = [each for one in series for each in one]
+    write_scores(scores, output / "localisation.csv")
+    written = [output / "localisation.csv"]
+    stacks = [one for one in series if len(one) > 1]
+    if stacks:
+        plot_scores(stacks, output / "localisation.png")
+        written.append(output / "localisation.png")
+    for line in aligned([HEADER, *(each.cells for each in scores)]):
+        say(line)
+    say(f"Wrote {' and '.join(map(str, written))}.")
+
+
+@verb(measures)
+def depth_of_field(
+    stack: Annotated[
+        Path, typer.Argument(help="Images of one plane by defocus, as planes.", show_default=False)
+    ],
+    native: Annotated[Path, typer.Option(help="Wide-field focus scan to compare with.")],
+    truth: Annotated[
+        Path, typer.Option(help="Known positions: the .json of 'simulate', or a reference image.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table and figure.")],
+    native_range: Annotated[
+        float, typer.Option(help="Native depth of field about z = 0, in µm.")
+    ] = 0.3,
+    tolerance: Annotated[float, typer.Option(help="Largest distance of a match, in µm.")] = 0.25,
+    edge: Annotated[int, typer.Option(min=0, help="Pixels at each edge that do not count.")] = 5,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
+    ] = None,
+) -> None:
+    """Measure over which defocus beads are located as well as in focus."""
+    from fluofocus.report.localisation import depth_of_field_rows, plot_scores, write_scores
+
+    if not native_range > 0:
+        raise FluoFocusError(f"--native-range must be above 0 µm, not {native_range:g}.")
+    require_folder(output)
+    scores, scan = (_scored(path, truth, tolerance, edge, pixel_size) for path in (stack, native))
+    for path, series in ((stack, scores), (native, scan)):
+        if len(series) < 2:
+            raise FluoFocusError(f"{path} is a single image: a depth of field needs a stack.")
+    rows = depth_of_field_rows(scores, scan, native_range)
+    output.mkdir(parents=True, exist_ok=True)
+    write_scores([*scores, *scan], output / "localisation.csv")
+    plot_scores([scores, scan], output / "localisation.png")
+    for line in aligned(rows):
+        say(line)
+    say(f"Wrote {output / 'localisation.csv'} and {output / 'localisation.png'}.")
+
+
+def _scored(
+    path: Path, truth: Path, tolerance_um: float, edge_px: int, pixel_size_um: float | None
+) -> list[PlaneScore]:
+    from fluofocus.report.localisation import score_file
+
+    if not tolerance_um > 0:
+        raise FluoFocusError(f"--tolerance must be above 0 µm, not {tolerance_um:g}.")
+    with progress(f"Locating in {path.name}") as update:
+        return score_file(
+            path,
+            truth,
+            tolerance_um=tolerance_um,
+            edge_px=edge_px,
+            pixel_size_um=pixel_size_um,
+            progress=update,
+        )

@@ -211,8 +211,9 @@ def _refined_by_parabola(image: Array, yx: npt.NDArray[np.intp]) -> Array:
         here = image[tuple(yx.T)]
         after = image[tuple(np.clip(yx + unit, 0, last).T)]
         curvature = before - 2 * here + after
+        within = (yx[:, axis] > 0) & (yx[:, axis] < last[axis])  # else it has one neighbour only
         shift = np.divide(
-            before - after, 2 * curvature, out=np.zeros_like(here), where=curvature < 0
+            before - after, 2 * curvature, out=np.zeros_like(here), where=within & (curvature < 0)
         )
         refined[:, axis] += np.clip(shift, -0.5, 0.5)
     return refined

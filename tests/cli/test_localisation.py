@@ -1,0 +1,95 @@
+"""``fluofocus measure localisation`` and ``depth-of-field``: tables, figures, refusals."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from fluofocus import make_stack, write_stack
+
+PIXEL_UM = 0.1
+YX = [(y, x) for y in (15, 45, 75) for x in (15, 45, 75)]
+Z_UM = np.arange(-2.0, 2.01, 0.5)
+
+
+def planes(peaks: np.ndarray) -> np.ndarray:
+    """Beads as bright as this in each plane, over noise."""
+    y, x = np.indices((90, 90))
+    signal = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 4) for a, b in YX)
+    rng = np.random.default_rng(0)
+    return rng.poisson(50 + peaks[:, None, None] * signal).astype(np.uint16)
+
+
+@pytest.fixture
+def files(prepared: Path) -> Path:
+    def save(name: str, data: np.ndarray, dims: str = "ZYX", **positions: object) -> None:
+        write_stack(prepared / name, make_stack(data, dims, (0.5, PIXEL_UM, PIXEL_UM), **positions))
+
+    save("refocused.ome.tif", planes(np.where(abs(Z_UM) <= 1, 800.0, 0)), z_um=Z_UM)
+    save("native.ome.tif", planes(np.where(abs(Z_UM) <= 0.1, 800.0, 0)), z_um=Z_UM)
+    save("reference.ome.tif", planes(np.array([3000.0]))[0], "YX")
+    save("empty.ome.tif", planes(np.zeros(1))[0], "YX")
+    objects = [{"y_um": PIXEL_UM * y, "x_um": PIXEL_UM * x} for y, x in YX]
+    (prepared / "truth.json").write_text(json.dumps({"objects": objects}))
+    return prepared
+
+
+@pytest.mark.parametrize("truth", ["truth.json", "reference.ome.tif"])
+def test_beads_are_scored_plane_by_plane(run: Callable, files: Path, truth: str) -> None:
+    outcome = run(f"measure localisation refocused.ome.tif --truth {truth} -o scores")
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((files / "scores" / "localisation.csv").open()))
+    assert [row["Jaccard index"] for row in rows] == ["0.000"] * 2 + ["1.000"] * 5 + ["0.000"] * 2
+    assert [float(row["z (µm)"]) for row in rows] == list(Z_UM)
+    assert 0 < float(rows[4]["lateral RMSE (nm)"]) < 10
+    assert "Jaccard index" in outcome.out
+    assert np.ptp(imread(files / "scores" / "localisation.png")[..., 0]) > 0.5
+
+
+def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
+    run: Callable, files: Path
+) -> None:
+    outcome = run(
+        "measure depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json -o dof"
+    )
+    assert outcome.code == 0, outcome.err
+    native, *tolerances = [line.split() for line in outcome.out.splitlines()[1:5]]
+    assert native[:2] == ["native", "1.000"]
+    assert [row[0] for row in tolerances] == ["0%", "10%", "20%"]
+    depths = [float(row[-1]) for row in tolerances]
+    assert depths == pytest.approx([2.0, 2.1, 2.2], abs=0.051)
+    assert (files / "dof" / "localisation.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ("localisation empty.ome.tif --truth truth.json", "no beads in empty.ome.tif"),
+        ("localisation reference.ome.tif --truth empty.ome.tif", "no beads in empty.ome.tif"),
+        ("localisation reference.ome.tif --truth native.ome.tif", "is no single image"),
+        ("localisation time.ome.tif --truth truth.json", "has the axes TYX"),
+        ("localisation reference.ome.tif --truth missing.json", "check its name"),
+        ("localisation reference.ome.tif --truth truth.json --edge 60", "nothing is left"),
+        ("localisation reference.ome.tif --truth truth.json --tolerance 0", "above 0 µm"),
+        (
+            "depth-of-field reference.ome.tif --native native.ome.tif --truth truth.json",
+            "needs a stack",
+        ),
+        (
+            "depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json "
+            "--native-range -1",
+            "above 0 µm",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(
+    run: Callable, files: Path, words: str, complaint: str
+) -> None:
+    outcome = run(f"measure {words} -o refused")
+    assert outcome.code == 2
+    assert complaint in outcome.err
+    assert not (files / "refused").exists()
