@@ -1,6 +1,7 @@
 """Streams of simulated pairs: functions of their number, disjoint, and true to their labels."""
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,16 @@ from torch.utils.data import DataLoader
 from fluofocus.data.simulated import SimulatedPairs, SimulatedSource, SimulationConfig
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.description import PARAMETERS, turned_parameters
-from fluofocus.optics.microscope import preset
+from fluofocus.optics.double_helix import design_double_helix
+from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.prepare.turns import turned
 
+HELIX = Microscope(
+    numerical_aperture=0.8,
+    emission_wavelength_nm=600,
+    excitation_wavelength_nm=560,
+    pixel_size_um=0.15,
+)
 SMALL: dict[str, Any] = {
     "phantoms": [{"phantom": "beads", "parameters": {"count_per_1000_um2": 30}}],
     "crop_px": 32,
@@ -183,6 +191,33 @@ def test_confocal_targets_show_less_of_what_is_out_of_focus() -> None:
         inputs.append(torch.stack([pair["image"] for pair in pairs]))
     torch.testing.assert_close(*inputs)
     assert (haze["confocal"] < 0.8 * haze["widefield"]).all()
+
+
+def test_a_mask_is_in_the_path_of_the_inputs_only(tmp_path: Path) -> None:
+    design_double_helix(HELIX, 2.0, kind="rings", refinement_steps=0).save(tmp_path / "m.npz")
+    masked = HELIX.model_copy(update={"pupil_mask": tmp_path / "m.npz"})
+    config = SimulationConfig.model_validate(
+        {
+            "phantoms": [{"phantom": "beads", "parameters": {"surface": "plane"}}],
+            "depth_um": 1.0,
+            "defocus_um": 2.0,
+            "z_step_um": (0.5, 0.5),
+            "crop_px": 64,
+            "planes_per_specimen": 5,
+            "sharp_share": 0.0,
+            "specimens_in_memory": 1,
+            "microscopes_in_memory": 1,
+            "flips_and_rotations": False,
+            "target_modality": "confocal",
+        }
+    )
+    with_mask, without = (
+        SimulatedPairs(m, config, batch_size=1, seed=0).source(0).pair(0) for m in (masked, HELIX)
+    )
+    for what, alike in (("image", False), ("refocused", False), ("target", True)):
+        r = torch.corrcoef(torch.stack([p[what].flatten() for p in (with_mask, without)]))[0, 1]
+        assert (float(r) > 0.999) == alike, what
+    assert with_mask["refocused"].shape == with_mask["target"].shape
 
 
 def test_confocal_targets_need_an_excitation_wavelength() -> None:

@@ -95,7 +95,7 @@ def test_every_network_comes_back_the_same(architecture: str, tmp_path: Path) ->
 
 def test_the_loaded_network_can_be_trained_further(saved: Path) -> None:
     network = load_model(saved).network
-    image, error = network.predict(torch.rand(1, 2, 32, 32), torch.rand(1, 2, 1))
+    image, error, _ = network.predict(torch.rand(1, 2, 32, 32), torch.rand(1, 2, 1))
     (image.sum() + error.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 

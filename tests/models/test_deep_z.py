@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from fluofocus.models.deep_z import DeepZ, DeepZConfig, DownBlock, ReplicateConv2d, UpBlock
+from fluofocus.models.deep_z import DeepZ, DeepZConfig
+from fluofocus.models.u_net import DownBlock, ReplicateConv2d, UpBlock
 
 
 def compact() -> DeepZ:
@@ -29,15 +30,15 @@ def channels(network: nn.Module) -> list[tuple[int, int]]:
 
 def test_channels_are_those_of_the_methods() -> None:
     network = paper_on_meta()
-    assert channels(network.down) == [
+    assert channels(network.generator.down) == [
         *((2, 25), (25, 48), (48, 72), (72, 96), (96, 144), (144, 192)),
         *((192, 288), (288, 384), (384, 576), (576, 768)),
     ]
-    assert channels(network.up) == [
+    assert channels(network.generator.up) == [
         *((768, 384), (768, 576), (576, 384), (384, 192), (384, 288), (288, 192)),
         *((192, 96), (192, 144), (144, 96), (96, 48), (96, 72), (72, 48)),
     ]
-    assert channels(network.to_image) == [(48, 1)]
+    assert channels(network.generator.to_image) == [(48, 1)]
 
 
 def test_compact_has_a_quarter_of_the_channels() -> None:
@@ -104,7 +105,7 @@ def test_dpm_is_the_second_channel_divided_by_ten(monkeypatch: pytest.MonkeyPatc
         seen.append(x)
         return x[:, :1]
 
-    monkeypatch.setattr(network, "_refocus", record)
+    monkeypatch.setattr(network.generator, "forward", record)
     image = torch.rand(2, 1, 16, 32)
     dpm_um = torch.tensor([[1.0, -2.0, 3.0], [4.0, 5.0, -6.0]])
     output = network(image, dpm_um)

@@ -12,8 +12,10 @@ from pydantic import BaseModel
 
 from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
 from fluofocus.io import make_stack, write_stack
+from fluofocus.models import build_network
 from fluofocus.models.bundle import read_card
 from fluofocus.models.discriminators import DeepZDiscriminator
+from fluofocus.optics.description import PARAMETERS
 from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.prepare.config import PrepareConfig
 from fluofocus.prepare.run import prepare_dataset
@@ -24,7 +26,7 @@ from fluofocus.train.adversarial import DeepZTraining
 from fluofocus.train.checkpoints import AtomicCheckpointIO
 from fluofocus.train.config import AdversarialConfig, RegressionConfig, TrainConfig
 from fluofocus.train.losses import LossConfig
-from fluofocus.train.run import run_training
+from fluofocus.train.run import make_training, run_training
 
 BEADS = {"phantom": "beads", "parameters": {"count_per_1000_um2": 60}}
 NUCLEI = {"phantom": "nuclei", "parameters": {"count_per_1000_um2": 40, "thickness_um": 3.0}}
@@ -62,7 +64,7 @@ SIMULATION = {
     "known_optics_share": 0.0,
     "target_modality": "confocal",
 }
-LOSS = {"l1": 0.1, "rms": 5.0, "spectral": 3.0, "error": 5.0}
+LOSS = {"l1": 0.1, "rms": 5.0, "spectral": 3.0, "error": 5.0, "refocused": 5.0}
 REGRESSION = {
     "steps": 5,
     "batch_size": 3,
@@ -109,6 +111,7 @@ TRAIN = {
     "checkpoint_minutes": 1e-9,
     "output_dir": "elsewhere",
 }
+TINY_W_NET = {"refocusing": {"encoder_channels": [4], "decoder_channels": [4]}}
 CASES: dict[type[BaseModel], dict[str, Any]] = {
     PhantomDraw: PHANTOM_DRAW,
     OpticsDraws: OPTICS,
@@ -255,11 +258,33 @@ def test_regression_field_has_an_effect(
     assert has_effect(base, {field: REGRESSION[field]})
 
 
-@pytest.mark.parametrize("field", LOSS)
+@pytest.mark.parametrize("field", sorted(set(LOSS) - {"refocused"}))
 def test_loss_field_has_an_effect(
     field: str, has_effect: Callable[..., bool], schemes: dict[str, dict[str, Any]]
 ) -> None:
     assert has_effect(schemes["regression"], {"loss": {field: LOSS[field]}})
+
+
+@pytest.mark.parametrize("weight", [0.0, 5.0])
+def test_the_weight_of_the_first_of_two_networks_has_an_effect(
+    weight: float, tiny: Callable[..., TrainConfig], schemes: dict[str, dict[str, Any]]
+) -> None:
+    batch = {
+        "image": torch.rand(1, 1, 16, 16),
+        "dpm_um": torch.ones(1, 1, 1),
+        "optics": torch.zeros(1, PARAMETERS),
+        "target": torch.rand(1, 1, 16, 16),
+        "refocused": torch.rand(1, 1, 16, 16),
+    }
+    losses = []
+    for loss in ({}, {"refocused": weight}):
+        torch.manual_seed(0)
+        section = schemes["regression"] | {"loss": loss}
+        training = make_training(
+            tiny(section, architecture="w_net", architecture_config=TINY_W_NET)
+        )
+        losses.append(training.network_loss(batch)[0].item())
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("field", sorted(set(DEEP_Z) - {"discriminator_width"}))
@@ -272,18 +297,18 @@ def test_deep_z_field_has_an_effect(
 def test_discriminator_width_has_an_effect() -> None:
     with torch.device("meta"):
         paper, compact = (
-            DeepZTraining(torch.nn.Identity(), AdversarialConfig(discriminator_width=width))
+            DeepZTraining(build_network("deep_z"), AdversarialConfig(discriminator_width=width))
             for width in ("paper", "compact")
         )
         for training, width in ((paper, "paper"), (compact, "compact")):
             expected = DeepZDiscriminator(width).state_dict()
-            found = training.discriminator.state_dict()
+            (discriminator,) = training.discriminators
+            found = discriminator.state_dict()
             assert {k: v.shape for k, v in found.items()} == {
                 k: v.shape for k, v in expected.items()
             }
-    assert (
-        paper.discriminator.to_score.in_features == 4 * compact.discriminator.to_score.in_features
-    )
+    wide, narrow = (training.discriminators[0].to_score for training in (paper, compact))
+    assert wide.in_features == 4 * narrow.in_features
 
 
 @pytest.mark.parametrize("field", TRAIN)

@@ -112,6 +112,10 @@ class PreparedSource:
             "image": stacks["input"][(chosen, *crop)],
             "target": stacks.get("target", stacks["input"])[(targets, *crop)],
         }
+        if "target" in stacks:
+            heights = np.asarray(region.z_um)
+            nearest = [int(np.abs(heights - region.target_z_um[i]).argmin()) for i in targets]
+            planes["refocused"] = stacks["input"][(nearest, *crop)]
         pair = {
             key: normalisation.apply(torch.from_numpy(images.astype(np.float32)))
             for key, images in planes.items()

@@ -39,7 +39,10 @@ class SimulationConfig(BaseModel):
     by a random multiple of 90 degrees and mirrored or not. A field has up to
     ``input_planes`` inputs. The network is told the optics of a share
     ``known_optics_share`` of the fields, if it takes them. Targets are of the
-    ``target_modality``, as bright at their brightest as the inputs' sharpest planes.
+    ``target_modality``, as bright at their brightest as the inputs' sharpest planes; a
+    confocal microscope is without the pupil mask, which is in the wide-field path. Where
+    targets differ from the inputs in that way, ``refocused`` is what the inputs'
+    microscope would see at the targets' planes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -156,7 +159,7 @@ class SimulatedSource:
             (config.crop_px, config.crop_px), self.microscope.pixel_size_um, tuple(depths.tolist())
         )
         images = ImageFormation(microscope, grid, planes)
-        seen = microscope.model_copy(update={"modality": config.target_modality})
+        seen = _target_microscope(microscope, config.target_modality)
         return _Optics(
             grid,
             images,
@@ -179,7 +182,7 @@ class SimulatedSource:
         planes = choice.sample(range(len(all_planes)), spread)
         for _ in range(sharp):
             depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, 0.5)
-            depth += optics.images.best_focus_um
+            depth += optics.target_images.best_focus_um  # which a mask in the input has not
             planes.append(int((all_planes - depth).abs().argmin()))
         photons = _relative(optics.images(specimen, planes))
         targets = photons
@@ -202,15 +205,18 @@ class SimulatedSource:
         peak = log_uniform(config.peak_photons, generator)
         background = log_uniform(config.background_photons, generator)
         recorded = specimen.photons[planes] * peak + background
-        clean = specimen.targets[targets] * peak + background
         counts = record(recorded, camera, generator)
         normalisation = common_normalisation(
             [normalisation_from_image(image) for image in counts.numpy().astype(np.uint16)]
         )
-        pair = {
-            "image": normalisation.apply(counts),
-            "target": normalisation.apply(expected_counts(clean, camera)),
-        }
+
+        def seen(photons: Tensor) -> Tensor:
+            clean = photons[targets] * peak + background
+            return normalisation.apply(expected_counts(clean, camera))
+
+        pair = {"image": normalisation.apply(counts), "target": seen(specimen.targets)}
+        if specimen.targets is not specimen.photons:
+            pair["refocused"] = seen(specimen.photons)
         optics = specimen.parameters * (choice.random() < config.known_optics_share)
         if config.flips_and_rotations:
             turn = choice.randrange(4), choice.random() < 0.5
@@ -218,6 +224,12 @@ class SimulatedSource:
             optics = turned_parameters(optics, *turn)
         distances = specimen.planes_um[targets] - specimen.planes_um[planes][:, None]
         return pair | {"dpm_um": distances, "optics": optics}
+
+
+def _target_microscope(microscope: Microscope, modality: Modality) -> Microscope:
+    """Return the microscope of the targets; only a wide-field one looks through the mask."""
+    mask = microscope.pupil_mask if modality == "widefield" else None
+    return microscope.model_copy(update={"modality": modality, "pupil_mask": mask})
 
 
 def _relative(photons: Tensor) -> Tensor:

@@ -30,9 +30,10 @@ class PairStream(IterableDataset[dict[str, Tensor]], ABC):
     Each batch holds ``image`` ``(B, N, H, W)``, N input planes of each field, normalised
     by themselves as in inference; ``dpm_um`` ``(B, N, T)``, the distances of the targets
     from each of them; ``target`` ``(B, T, H, W)``, on the inputs' scale; and ``optics``
-    ``(B, P)``, the blur parameters, all zero where they are to be unknown. Batch ``n`` is a
-    function of the seed and ``n`` alone, so a training that was stopped goes on with the
-    very pairs it would have seen.
+    ``(B, P)``, the blur parameters, all zero where they are to be unknown. Where targets are
+    of another modality, ``refocused`` ``(B, T, H, W)`` is the inputs' at the same planes.
+    Batch ``n`` is a function of the seed and ``n`` alone, so a training that was stopped goes
+    on with the very pairs it would have seen.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
+from fluofocus.models.w_net import WNet, WNetConfig
 from fluofocus.settings_files import first_problem
 
 
@@ -28,6 +29,7 @@ class Architecture:
 MODELS: dict[str, Architecture] = {
     "swift": Architecture(SwiftConfig, Swift, "encodes the image once, decodes each plane cheaply"),
     "deep_z": Architecture(DeepZConfig, DeepZ, "the generator of the Deep-Z paper"),
+    "w_net": Architecture(WNetConfig, WNet, "refocuses, then turns the result into confocal"),
 }
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fluofocus.models.deep_z import (
+from fluofocus.models.u_net import (
     CHANNEL_DIVISOR,
     ReplicateConv2d,
     Width,

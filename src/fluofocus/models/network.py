@@ -12,10 +12,14 @@ from fluofocus.models.blocks import Dpm, as_dpm
 
 
 class Refocused(NamedTuple):
-    """Refocused images ``(B, T, H, W)`` and, where asked for, their expected absolute error."""
+    """Refocused images ``(B, T, H, W)`` and, where asked for, their expected absolute error.
+
+    Of two networks in a row, ``intermediate`` is what the first one gives the second.
+    """
 
     image: Tensor
     error: Tensor | None = None
+    intermediate: Tensor | None = None
 
 
 class RefocusingNetwork(nn.Module, ABC):
@@ -27,6 +31,8 @@ class RefocusingNetwork(nn.Module, ABC):
     """Whether it can also tell the expected absolute error of every pixel."""
     fuses_planes = False
     """Whether it takes more than one input plane of a field."""
+    has_intermediate = False
+    """Whether it is two networks in a row, and also returns what the first one refocuses."""
     takes_optics = False
     """Whether it can be told how the microscope blurs (see `fluofocus.optics.description`)."""
 

@@ -26,7 +26,7 @@ from fluofocus.models.swift_config import SwiftConfig
 from fluofocus.models.swift_decoder import Decoder
 from fluofocus.optics.description import PARAMETERS
 
-_LARGEST_ASINH = 9.0
+LARGEST_ASINH = 9.0
 """Bounds a pixel to 4000 times the input's scale, so that no outlier can overflow."""
 
 _OPTICS_CHANNELS = 64
@@ -101,7 +101,7 @@ class Swift(RefocusingNetwork):
         output = self.decoder.image(x)
         is_sinh = self.config.output == "sinh"
         if is_sinh:
-            output = output.clamp(-_LARGEST_ASINH, _LARGEST_ASINH)
+            output = output.clamp(-LARGEST_ASINH, LARGEST_ASINH)
         image = torch.sinh(output) if is_sinh else output
         image = image.reshape(*shape, *image.shape[-2:])
         if not with_error:

@@ -134,7 +134,7 @@ def _decode(
     selected = slice(work.planes.start, work.planes.stop)
     dpm_um = dpm_um[..., selected] if dpm_um.ndim == 3 else dpm_um[(..., *work.tile.read)]
     with _inference(job.device):
-        image, error = job.network.decode(
+        image, error, _ = job.network.decode(
             features, dpm_um.to(job.device), with_error=job.error is not None
         )
         written = (0, slice(None), *work.tile.crop)

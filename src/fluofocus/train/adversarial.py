@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluofocus.models.discriminators import DeepZDiscriminator
 from fluofocus.models.network import RefocusingNetwork
@@ -17,7 +17,7 @@ from fluofocus.train.losses import (
     deep_z_generator_loss,
     discriminator_loss,
 )
-from fluofocus.train.module import Batch, RefocusingTraining, predict
+from fluofocus.train.module import Batch, RefocusingTraining, predict, stages
 from fluofocus.train.regression import RegressionTraining
 
 
@@ -27,6 +27,8 @@ class DeepZTraining(RefocusingTraining):
     One iteration updates the generator, then the discriminator, all on the same batch:
     400,000 iterations of 20 images are then the paper's "about 50 epochs" of 100,000
     pairs to within a factor of two, which they would not be if every update had its own.
+    Of two networks in a row each has its own discriminator, and their losses add up, as in
+    W-Net (Yang et al., 2020).
     """
 
     automatic_optimization = False
@@ -36,38 +38,49 @@ class DeepZTraining(RefocusingTraining):
     ) -> None:
         super().__init__(network, away_um=away_um)
         self.config = config
-        self.discriminator = DeepZDiscriminator(config.discriminator_width)
+        networks = 2 if network.has_intermediate else 1
+        self.discriminators = nn.ModuleList(
+            DeepZDiscriminator(config.discriminator_width) for _ in range(networks)
+        )
         self.updates_per_step = config.generator_updates + config.discriminator_updates
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         """Do one iteration."""
         generator, discriminator = cast(list[LightningOptimizer], self.optimizers())
-        target = _images(batch["target"])
         for _ in range(self.config.generator_updates):
-            generator_loss = update(self, generator, lambda: self._generator_loss(batch, target))
+            generator_loss = update(self, generator, lambda: self._generator_loss(batch))
         with torch.no_grad():
-            output = self._refocus(batch)
+            outputs = stages(predict(self.network, batch), batch)
         for _ in range(self.config.discriminator_updates):
             verdict_loss = update(
-                self,
-                discriminator,
-                lambda: discriminator_loss(self.discriminator(output), self.discriminator(target)),
+                self, discriminator, lambda: self._over_networks(outputs, _verdict_loss)
             )
         self.log("train_loss", generator_loss)
         self.log("train_discriminator_loss", verdict_loss)
 
-    def _refocus(self, batch: Batch) -> Tensor:
-        return _images(predict(self.network, batch).image)
+    def _generator_loss(self, batch: Batch) -> Tensor:
+        return self._over_networks(stages(predict(self.network, batch), batch), self._one_generator)
 
-    def _generator_loss(self, batch: Batch, target: Tensor) -> Tensor:
-        output = self._refocus(batch)
+    def _one_generator(self, discriminator: nn.Module, output: Tensor, target: Tensor) -> Tensor:
         return deep_z_generator_loss(
-            self.discriminator(output).float(),
+            discriminator(output).float(),
             output,
             target,
             alpha=self.config.alpha,
             mae_reading=self.config.mae_reading,
         )
+
+    def _over_networks(
+        self,
+        outputs: list[tuple[Tensor, Tensor]],
+        loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """Add up a loss over the networks in a row, each with its own discriminator."""
+        losses = [
+            loss(discriminator, _images(output), _images(target))
+            for discriminator, (output, target) in zip(self.discriminators, outputs, strict=True)
+        ]
+        return torch.stack(losses).sum()
 
     def configure_optimizers(self) -> Any:
         """Adam for each of the two."""
@@ -75,7 +88,7 @@ class DeepZTraining(RefocusingTraining):
         return [
             torch.optim.Adam(self.network.parameters(), lr=config.generator_learning_rate),
             torch.optim.Adam(
-                self.discriminator.parameters(), lr=config.discriminator_learning_rate
+                self.discriminators.parameters(), lr=config.discriminator_learning_rate
             ),
         ]
 
@@ -146,6 +159,10 @@ def update(
     optimizer.step()
     training.untoggle_optimizer(optimizer)
     return value.detach()
+
+
+def _verdict_loss(discriminator: nn.Module, output: Tensor, target: Tensor) -> Tensor:
+    return discriminator_loss(discriminator(output), discriminator(target))
 
 
 def _images(targets: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from pydantic import (
 
 from fluofocus.data.prepared import PreparedConfig
 from fluofocus.data.simulated import SimulationConfig
-from fluofocus.models.deep_z import Width
+from fluofocus.models.u_net import Width
 from fluofocus.optics.microscope import Microscope, load_microscope, preset, preset_names
 from fluofocus.settings_files import read_settings, validated
 from fluofocus.train.defaults import default_train_config

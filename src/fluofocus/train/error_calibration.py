@@ -30,7 +30,8 @@ def calibrate_error(
     errors, predictions = [], []
     for batch in batches:
         with torch.no_grad():
-            image, predicted = predict(network, {k: v.to(device) for k, v in batch.items()})
+            refocused = predict(network, {k: v.to(device) for k, v in batch.items()})
+        image, predicted = refocused.image, refocused.error
         assert predicted is not None  # the network has an error output
         residual = (image.cpu() - batch["target"]).abs().flatten()
         chosen = torch.randperm(len(residual), generator=generator)[:_PIXELS_PER_BATCH]

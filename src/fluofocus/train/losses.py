@@ -20,7 +20,10 @@ _PATCH_PX = 32
 
 
 class LossConfig(BaseModel):
-    """Weights of the terms of `refocusing_loss`."""
+    """Weights of the terms of `refocusing_loss`, of `error_loss`, and of the first of two networks.
+
+    ``refocused`` counts the loss of the image that the first network of ``w_net`` refocuses.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +31,7 @@ class LossConfig(BaseModel):
     rms: Weight = 0.5
     spectral: Weight = 0.1
     error: Weight = 0.1
+    refocused: Weight = 1.0
 
 
 def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tensor:

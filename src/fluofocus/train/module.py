@@ -18,8 +18,31 @@ Batch = dict[str, Tensor]
 def predict(network: RefocusingNetwork, batch: Batch) -> Refocused:
     """Refocus a batch, in float32, telling the network of the optics if it wants to know."""
     optics = batch["optics"] if network.takes_optics else None
-    image, error = network.predict(batch["image"], batch["dpm_um"], optics)
-    return Refocused(image.float(), None if error is None else error.float())
+    refocused = network.predict(batch["image"], batch["dpm_um"], optics)
+    error, intermediate = (
+        None if images is None else images.float()
+        for images in (refocused.error, refocused.intermediate)
+    )
+    return Refocused(refocused.image.float(), error, intermediate)
+
+
+def stages(refocused: Refocused, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+    """Pair what each network in a row returned with what it should be, the last one first.
+
+    Raises
+    ------
+    FluoFocusError
+        If there are two networks, and targets for one only.
+    """
+    last = (refocused.image, batch["target"])
+    if refocused.intermediate is None:
+        return [last]
+    if "refocused" not in batch:
+        raise FluoFocusError(
+            "This network learns to refocus, then to turn the result into another microscope's "
+            "image: give it such targets (target_modality: confocal)."
+        )
+    return [last, (refocused.intermediate, batch["refocused"])]
 
 
 def nearest_um(dpm_um: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.train.config import RegressionConfig
 from fluofocus.train.losses import error_loss, refocusing_loss
-from fluofocus.train.module import Batch, RefocusingTraining, predict
+from fluofocus.train.module import Batch, RefocusingTraining, predict, stages
 
 
 class RegressionTraining(RefocusingTraining):
@@ -43,13 +43,16 @@ class RegressionTraining(RefocusingTraining):
     def network_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what the network minimises on a batch, and its output."""
         refocused = predict(self.network, batch)
-        return self._loss(refocused, batch["target"]), refocused.image
+        return self._loss(refocused, batch), refocused.image
 
-    def _loss(self, refocused: Refocused, target: Tensor) -> Tensor:
+    def _loss(self, refocused: Refocused, batch: Batch) -> Tensor:
         weights = self.config.loss
-        loss = refocusing_loss(refocused.image, target, weights)
+        (output, target), *first = stages(refocused, batch)
+        loss = refocusing_loss(output, target, weights)
+        for intermediate, wanted in first:
+            loss = loss + weights.refocused * refocusing_loss(intermediate, wanted, weights)
         if refocused.error is not None and weights.error > 0:
-            loss = loss + weights.error * error_loss(refocused.error, refocused.image, target)
+            loss = loss + weights.error * error_loss(refocused.error, output, target)
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
@@ -59,7 +62,7 @@ class RegressionTraining(RefocusingTraining):
 
     def scores(self, refocused: Refocused, batch: Batch) -> dict[str, Tensor]:
         """Add the loss to the scores."""
-        return super().scores(refocused, batch) | {"loss": self._loss(refocused, batch["target"])}
+        return super().scores(refocused, batch) | {"loss": self._loss(refocused, batch)}
 
     def configure_optimizers(self) -> Any:
         """AdamW with warm-up, plateau and cosine."""
