@@ -15,6 +15,8 @@ from fluofocus.units import AnyArray, FloatArray
 from fluofocus.whole_files import write_whole
 
 SUFFIX = ".npz"
+FILLED = 0.97
+"""Share of the pupil's radius that a mask must cover; a little less is stretched."""
 SAME_WAVELENGTH = 0.05
 """Share by which wavelengths may differ before a mask is said to be made for another one."""
 
@@ -123,7 +125,7 @@ def _check_values(mask: AnyArray, path: Path) -> None:
 def _check_made_for(
     mask: PupilMask, path: Path, numerical_aperture: float, wavelength_nm: float
 ) -> None:
-    if mask.numerical_aperture < 0.999 * numerical_aperture:
+    if mask.numerical_aperture < FILLED * numerical_aperture:
         raise FluoFocusError(
             f"Pupil mask {path} does not fill the pupil: it was made for NA "
             f"{mask.numerical_aperture:g}, the objective has {numerical_aperture:g}; make one for "

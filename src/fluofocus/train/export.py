@@ -27,6 +27,12 @@ from fluofocus.simulate.draws import OpticsDraws
 from fluofocus.train.config import TrainConfig
 
 
+def _named(microscope: Microscope) -> Microscope:
+    """Name the pupil mask without the folder it lay in; the card says which one it was."""
+    mask = microscope.pupil_mask
+    return microscope.model_copy(update={"pupil_mask": mask and Path(mask.name)})
+
+
 def write_model(
     config: TrainConfig,
     microscope: Microscope,
@@ -46,7 +52,7 @@ def write_model(
         title=config.title or f"{config.architecture} for {microscope.name}",
         architecture=config.architecture,
         architecture_config=network.config.model_dump(mode="json"),
-        microscope=microscope,
+        microscope=_named(microscope),
         training=TrainingRange(
             defocus_um=(-reach, reach),
             peak_photons=simulation.peak_photons if simulation else None,
