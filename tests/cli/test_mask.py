@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.image import imread
 
+from fluofocus import make_stack, write_stack
 from fluofocus.optics.mask_file import load_mask
+from fluofocus.optics.microscope import load_microscope
 
 OPTICS = "numerical_aperture: 0.8, emission_wavelength_nm: 600, pixel_size_um: 0.15"
 
@@ -37,3 +39,25 @@ def test_masks_that_cannot_be_made_leave_nothing(run: Callable) -> None:
         assert outcome.code == 2, words
         assert not outcome.new, words
         assert complaint in outcome.err
+
+
+def test_a_mask_is_retrieved_from_a_bead(run: Callable, prepared: Path) -> None:
+    (prepared / "known.yaml").write_text(f"{{{OPTICS}}}")
+    rng = np.random.default_rng(0)
+    z, y, x = np.ogrid[-5:6, -16:16, -16:16]
+    turn = 0.25 * z
+    lobes = sum(
+        np.exp(-((y - s * 5 * np.sin(turn)) ** 2 + (x - s * 5 * np.cos(turn)) ** 2) / 8)
+        for s in (-1, 1)
+    )
+    counts = rng.poisson(100 + 2000 * lobes).astype(np.uint16)
+    write_stack(prepared / "helix.ome.tif", make_stack(counts, "ZYX", (0.5, 0.15, 0.15)))
+    outcome = run(
+        "calibrate helix.ome.tif --microscope known.yaml -o mine.yaml --mask mine.npz "
+        "--figure mine.png"
+    )
+    assert outcome.code == 0, outcome.err
+    assert {"mine.yaml", "mine.npz", "mine.png"} <= outcome.new
+    correlation = float(outcome.out.split("stack: ")[1].split()[0])
+    assert correlation > 0.9
+    assert load_microscope(prepared / "mine.yaml").pupil_mask == prepared.resolve() / "mine.npz"

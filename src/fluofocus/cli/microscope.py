@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fluofocus.cli.console import named_microscope, progress, require_writable, say, verb
 from fluofocus.errors import FluoFocusError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from fluofocus.optics.microscope import Microscope
 
 descriptions = typer.Typer(
     no_args_is_help=True, help="Make and show descriptions of microscopes (YAML)."
@@ -116,18 +121,27 @@ def calibrate(
     figure: Annotated[
         Path | None, typer.Option(help="Picture of measured and fitted planes to write.")
     ] = None,
+    mask: Annotated[
+        Path | None,
+        typer.Option(help="Retrieve a double-helix mask, too, and write it here, *.npz."),
+    ] = None,
 ) -> None:
     """Estimate aberrations from a measured bead stack."""
     from fluofocus.io import read_stack, voxel_size_um
     from fluofocus.optics.calibrate import calibrate as fit
+    from fluofocus.optics.mask_file import SUFFIX
     from fluofocus.optics.microscope import SUFFIXES, save_microscope
     from fluofocus.report.figures import plot_calibration
 
     require_writable(output, SUFFIXES)
-    if figure is not None:
-        require_writable(figure, PICTURES)
+    for path, suffixes in ((figure, PICTURES), (mask, (SUFFIX,))):
+        if path is not None:
+            require_writable(path, suffixes)
     stack = read_stack(beads, pixel_size_um=pixel_size, z_step_um=z_step)
     known = named_microscope(microscope)
+    if mask is not None:
+        _retrieve(stack, known, mask, output, figure, bead_diameter)
+        return
     with progress(f"Calibrating from {beads.name}") as update:
         fitted = fit(
             stack.values,
@@ -146,3 +160,37 @@ def calibrate(
     for noll, waves_rms in sorted(fitted.microscope.zernike_rms_waves.items()):
         say(f"Zernike {noll:2d} (Noll): {waves_rms:+.4f} waves rms")
     say(f"Wrote {output}." if figure is None else f"Wrote {output} and {figure}.")
+
+
+def _retrieve(
+    stack: xr.DataArray,
+    known: Microscope,
+    mask: Path,
+    output: Path,
+    figure: Path | None,
+    bead_diameter_um: float | None,
+) -> None:
+    """Write the phase of the pupil, mask and aberrations alike, and a description that names it."""
+    from fluofocus.io import voxel_size_um
+    from fluofocus.optics.microscope import save_microscope
+    from fluofocus.optics.retrieve_mask import TYPICAL_BEAD_UM, retrieve_mask
+    from fluofocus.report.figures import plot_calibration
+
+    voxel = voxel_size_um(stack)
+    with progress("Retrieving the mask") as update:
+        found = retrieve_mask(
+            stack.values,
+            known.model_copy(update={"zernike_rms_waves": {}}),
+            voxel_size_um=voxel,
+            bead_diameter_um=bead_diameter_um or TYPICAL_BEAD_UM,
+            progress=update,
+        )
+    found.mask.save(mask)
+    named = {"pupil_mask": mask.absolute(), "zernike_rms_waves": {}, "pixel_size_um": voxel[1]}
+    if mask.absolute().parent == output.absolute().parent:
+        named["pupil_mask"] = Path(mask.name)
+    save_microscope(known.model_copy(update={**named, "is_calibrated": True}), output)
+    if figure is not None:
+        plot_calibration(stack.values, found.fitted, {}, figure)
+    say(f"Correlation of measured and fitted stack: {found.correlation:.4f}")
+    say(f"Wrote {output} and {mask}." if figure is None else f"Wrote {output}, {mask}, {figure}.")
