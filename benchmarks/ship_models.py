@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +31,47 @@ RESULTS = Path("docs/results")
 TABLES = {"air20x-beads": ("beads", "axial", "tilt"), "air20x-nuclei": ("nuclei",)}
 """Which tables of the main job say how good a model is."""
 
-ROLES = {"oil63x-microtubules-confocal": "Deep-Z+", "oil63x-microtubules": "Deep-Z"}
-"""Which row of the reproduction of Deep-Z+ is a model's."""
+
+@dataclass(frozen=True)
+class Row:
+    """The row of a reproduction's table that says how good a model is.
+
+    ``file`` holds the reproduction's tables, ``caption`` is what the table's caption begins
+    with, ``row`` the first cell of the row; names of scores begin with ``prefix``.
+    """
+
+    file: str
+    caption: str
+    row: str
+    prefix: str
+
+    def scores(self) -> dict[str, float]:
+        """Return the numbers that the row's cells begin with, by their column."""
+        tables = json.loads((RESULTS / self.file).read_text(encoding="utf-8"))
+        (table,) = [table for table in tables if table["caption"].startswith(self.caption)]
+        (row,) = [row for row in table["rows"] if row[0] == self.row]
+        scores = {}
+        for column, cell in zip(table["header"][1:], row[1:], strict=True):
+            number = re.match(r"[+-]?\d+(\.\d+)?", cell.replace("\N{MINUS SIGN}", "-"))
+            if number:
+                name = re.sub(r"\W+", "_", column).strip("_")
+                scores[f"{self.prefix}_{name}"] = float(number[0])
+        return scores
+
+
+_CONFOCAL = ("deep-z-plus.json", "Against the confocal scan: means")
+ROWS = {
+    "oil63x-microtubules-confocal": Row(*_CONFOCAL, "Deep-Z+", "against_confocal"),
+    "oil63x-microtubules": Row(*_CONFOCAL, "Deep-Z", "against_confocal"),
+}
+"""Which row of a reproduction is a model's."""
 
 CARDS = Path("docs/models")
-WHERE = {
-    False: "of [the main job](../results/main-job.md), those that begin with `told` "
-    "[with the optics told](../results/main-job-told.md).",
-    True: "of [Deep-Z+](../results/deep-z-plus.md).",
-}
-"""Where the held-out fields of a card are from."""
+MAIN_JOB = (
+    "of [the main job](../results/main-job.md), those that begin with `told` "
+    "[with the optics told](../results/main-job-told.md)."
+)
+"""Where the held-out fields of a card are from, if not from a reproduction."""
 
 CALIBRATION_BATCHES = 40
 """Held-out batches that expected errors are calibrated on: more microscopes than in a training."""
@@ -49,11 +82,8 @@ COLUMNS = ("found", "fwhm_um", "true_fwhm_um", "gap_closed", "corrected_fwhm_um"
 
 def held_out_scores(name: str) -> dict[str, float]:
     """Return what was measured of a model on held-out fields, by name."""
-    if name in ROLES:
-        overall = json.loads((RESULTS / "deep-z-plus.json").read_text(encoding="utf-8"))[0]
-        rows = {row[0]: row[1:] for row in overall["rows"]}
-        measured = zip(overall["header"][1:], rows[ROLES[name]], strict=True)
-        return {f"against_confocal_{what}": float(text.split()[0]) for what, text in measured}
+    if name in ROWS:
+        return ROWS[name].scores()
     scores = {}
     for prefix, file in (("", "main-job.json"), ("told_", "main-job-told.json")):
         results = json.loads((RESULTS / file).read_text(encoding="utf-8"))
@@ -102,6 +132,10 @@ def with_history(card: ModelCard, scores: dict[str, float]) -> ModelCard:
 
 def card_page(card: ModelCard) -> str:
     """Return a model's card as a Markdown page."""
+    source = MAIN_JOB
+    if card.name in ROWS:
+        page = Path(ROWS[card.name].file).stem
+        source = f"of [{page}](../results/{page}.md)."
     microscope = yaml.safe_dump(
         card.microscope.model_dump(mode="json", exclude_none=True), sort_keys=False
     )
@@ -125,7 +159,7 @@ def card_page(card: ModelCard) -> str:
         "## Scores",
         "",
         "Validation scores are those of the last training; the others are of held-out fields: "
-        + WHERE[card.name in ROLES],
+        + source,
         "",
         "| score | value |",
         "|---|---|",
@@ -143,7 +177,7 @@ def card_page(card: ModelCard) -> str:
 def main() -> None:
     """Ship the models named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=[*TABLES, *ROLES])
+    parser.add_argument("names", nargs="+", choices=[*TABLES, *ROWS])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--without-scores", action="store_true", help="to measure them with it")
     arguments = parser.parse_args()
