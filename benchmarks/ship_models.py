@@ -37,19 +37,19 @@ class Row:
     """The row of a reproduction's table that says how good a model is.
 
     ``file`` holds the reproduction's tables, ``caption`` is what the table's caption begins
-    with, ``row`` the first cell of the row; names of scores begin with ``prefix``.
+    with, ``row`` the row's first cells; names of scores begin with ``prefix``.
     """
 
     file: str
     caption: str
-    row: str
+    row: tuple[str, ...]
     prefix: str
 
     def scores(self) -> dict[str, float]:
         """Return the numbers that the row's cells begin with, by their column."""
         tables = json.loads((RESULTS / self.file).read_text(encoding="utf-8"))
         (table,) = [table for table in tables if table["caption"].startswith(self.caption)]
-        (row,) = [row for row in table["rows"] if row[0] == self.row]
+        (row,) = [row for row in table["rows"] if tuple(row[: len(self.row)]) == self.row]
         scores = {}
         for column, cell in zip(table["header"][1:], row[1:], strict=True):
             number = re.match(r"[+-]?\d+(\.\d+)?", cell.replace("\N{MINUS SIGN}", "-"))
@@ -61,8 +61,17 @@ class Row:
 
 _CONFOCAL = ("deep-z-plus.json", "Against the confocal scan: means")
 ROWS = {
-    "oil63x-microtubules-confocal": Row(*_CONFOCAL, "Deep-Z+", "against_confocal"),
-    "oil63x-microtubules": Row(*_CONFOCAL, "Deep-Z", "against_confocal"),
+    "oil63x-microtubules-confocal": Row(*_CONFOCAL, ("Deep-Z+",), "against_confocal"),
+    "oil63x-microtubules": Row(*_CONFOCAL, ("Deep-Z",), "against_confocal"),
+    "deep-z-beads": Row(
+        "deep-z.json",
+        "Olympus 20x as the beads of Deep-Z's Fig. 4 show it, Texas Red: median",
+        ("in focus",),
+        "beads",
+    ),
+    "deep-z-worm": Row(
+        "deep-z.json", "Watershed: against", ("output stack", "paper's worm"), "neurons"
+    ),
 }
 """Which row of a reproduction is a model's."""
 
