@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.neurons.activity import (
@@ -272,3 +273,54 @@ def test_more_clusters_than_neurons_are_refused(recording: tuple[np.ndarray, ...
         analyse_activity(red, green, lambda _: labels, active=0)
     with pytest.raises(FluoFocusError, match="give voxel_size_um"):
         analyse_activity(red, green, lambda _: labels, less_haze=True)
+
+
+def test_a_film_of_one_plane_is_refocused_once_it_is_in_register(
+    recording: tuple[np.ndarray, ...], traces: CalciumTraces
+) -> None:
+    red, green, labels = recording
+    given = []
+
+    def virtual(image: np.ndarray) -> np.ndarray:
+        given.append(image)
+        return np.stack([0.0 * image, image])
+
+    steps: list[tuple[int, int]] = []
+    middle = labels[2]
+    activity = analyse_activity(
+        red[:, 2:3],
+        green[:, 2:3],
+        lambda median: np.stack([0 * middle, middle]),
+        refocus=virtual,
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert len(given) == FRAMES + 1
+    assert activity.structure.shape == (2, *middle.shape)
+    np.testing.assert_array_equal(activity.structure[1], given[0])
+    ids, lit = np.arange(1, 16), np.array(given[1:])
+    means = np.array([ndimage.mean(frame, middle, ids) for frame in lit]).T
+    moving = traces.brightness.std(axis=1) > 0
+    assert np.median(trace_correlations(means[moving], traces.brightness[moving])) > 0.99
+    correlations = trace_correlations(activity.traces[moving], traces.brightness[moving])
+    assert np.median(correlations) > 0.99
+    assert steps == [(frame + 1, FRAMES) for frame in range(FRAMES)]
+
+
+def test_what_costs_time_comes_after_what_is_refused(recording: tuple[np.ndarray, ...]) -> None:
+    red, green, labels = recording
+
+    refocused: list[np.ndarray] = []
+
+    def once(image: np.ndarray) -> np.ndarray:
+        refocused.append(image)
+        return image[None]
+
+    brighter = green[:, 2:3].astype(np.float64)
+    brighter[30:] *= 1.8
+    with pytest.raises(FluoFocusError, match="jumps at frames 30"):
+        analyse_activity(red[:, 2:3], brighter, lambda _: labels[2], refocus=once)
+    assert len(refocused) == 1  # the median of red
+    with pytest.raises(FluoFocusError, match="single plane are refocused, not of 5"):
+        analyse_activity(red, green, lambda _: labels, refocus=once)
+    with pytest.raises(FluoFocusError, match="16 clusters cannot be formed of 15 neurons"):
+        analyse_activity(red, green, lambda _: labels, clusters=16)

@@ -31,6 +31,7 @@ def activity():
     ranking = np.array([4, 5, 0, 1, 2, 3, 6])
     resting = np.full(7, 100.0)
     return NeuronActivity(
+        structure=np.zeros((1, 1, 1)),
         labels=np.zeros((1, 1, 1), dtype=int),
         ids=np.arange(1, 8),
         centroids_px=np.random.default_rng(0).uniform(0, 30, (7, 3)),

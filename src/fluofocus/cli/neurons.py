@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fluofocus.cli.activity import activity
 from fluofocus.cli.console import note, require_folder, require_writable, say, verb
 from fluofocus.errors import FluoFocusError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from fluofocus.neurons import Neurons
     from fluofocus.units import AnyArray
 
-verbs = typer.Typer(no_args_is_help=True, help="Find neurons in stacks.")
+verbs = typer.Typer(no_args_is_help=True, help="Find neurons in stacks, and their activity.")
 
 
 @verb(verbs)
@@ -98,3 +99,6 @@ def _compare(found: Neurons, known_um: AnyArray, scan: xr.DataArray) -> None:
         note(f"Note: known neurons above or below the stack, not counted: {beyond}.")
     axial_um = AXIAL_TOLERANCE_UM if "Z" in scan.dims else math.inf
     say(match_neurons(found.centroids_um, inside_um, axial_um=axial_um).table())
+
+
+verb(verbs)(activity)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,10 +17,10 @@ from fluofocus.cli.console import (
     say,
     verb,
 )
+from fluofocus.cli.merging import merge_to_file, require_mergeable
 from fluofocus.errors import FluoFocusError
 
 verbs = typer.Typer()
-
 
 AUTOMATIC = "auto"
 """The surface that stands for the one found in the image."""
@@ -67,6 +67,9 @@ def refocus(
             "the model takes several; distances are from the first.",
         ),
     ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Refocus each plane alone and take the maximum.")
+    ] = False,
     pixel_size: Annotated[
         float | None, typer.Option(help="Pixel size in µm, in place of the file's.")
     ] = None,
@@ -121,6 +124,8 @@ def refocus(
     from fluofocus.refocus.automatic_surface import find_surface
     from fluofocus.refocus.microscope_check import advice, check_microscope
 
+    if merge:
+        require_mergeable(output, surface, uncertainty=uncertainty, scheduler=scheduler)
     stack = read_stack(image, pixel_size_um=pixel_size, z_step_um=z_step)
     described = None if microscope is None else named_microscope(microscope)
     if described is not None:
@@ -141,26 +146,32 @@ def refocus(
             )
         where = found.surface
         note(f"Found {where.description}; {found.agreement:.0%} of what was judged agrees.")
+    shared: dict[str, Any] = {
+        "z_um": None if z is None else parse_z_range(z),
+        "plane": plane,
+        "pixel_size_um": pixel_size,
+        "microscope": described,
+        "allow_extrapolation": allow_extrapolation,
+        "resample": resample.value,
+        "ensemble": ensemble,
+        "memory_gb": memory,
+        "device": device,
+    }
     with progress(f"Refocusing {image.name}") as update:
-        refocus_to_file(
-            stack,
-            model,
-            output,
-            z_um=None if z is None else parse_z_range(z),
-            surface=where,
-            pixel_size_um=pixel_size,
-            plane=plane,
-            microscope=described,
-            uncertainty=uncertainty,
-            allow_extrapolation=allow_extrapolation,
-            resample=resample.value,
-            ensemble=ensemble,
-            memory_gb=memory,
-            device=device,
-            resume=resume,
-            scheduler=scheduler,
-            progress=update,
-        )
+        if merge:
+            merge_to_file(stack, model, output, **shared, progress=update)
+        else:
+            refocus_to_file(
+                stack,
+                model,
+                output,
+                **shared,
+                surface=where,
+                uncertainty=uncertainty,
+                resume=resume,
+                scheduler=scheduler,
+                progress=update,
+            )
     say(f"Wrote {output}.")
 
 

@@ -22,7 +22,7 @@ from fluofocus.neurons.activity_checks import (
     checked_times_s,
 )
 from fluofocus.neurons.activity_registration import FrameMotion, register_frames
-from fluofocus.neurons.clustering import SIGMA, Clusters, spectral_clusters
+from fluofocus.neurons.clustering import SIGMA, Clusters, check_count, spectral_clusters
 from fluofocus.neurons.traces import (
     BRIGHTEST_VOXELS,
     Haze,
@@ -35,6 +35,8 @@ from fluofocus.units import AnyArray
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
+Refocus = Callable[[AnyArray], AnyArray]
+Progress = Callable[[int, int], None]
 
 ACTIVE_NEURONS = 70
 """How many of the most active neurons are clustered (Wu et al. 2019)."""
@@ -48,6 +50,8 @@ class NeuronActivity:
 
     Attributes
     ----------
+    structure : ndarray (Z, Y, X)
+        The median of red over time, in which the neurons were found.
     labels : ndarray of int (Z, Y, X)
         The neuron's label at each voxel, in the place of the reference frame; 0 for none.
     ids : ndarray of int (N,)
@@ -73,6 +77,7 @@ class NeuronActivity:
         Of the active neurons, in that order.
     """
 
+    structure: AnyArray
     labels: npt.NDArray[np.integer]
     ids: npt.NDArray[np.int64]
     centroids_px: Array
@@ -110,6 +115,7 @@ def analyse_activity(
     segment: Callable[[AnyArray], AnyArray],
     *,
     times_s: npt.ArrayLike | None = None,
+    refocus: Refocus | None = None,
     motion: FrameMotion | None = None,
     background: float | None = None,
     brightest: int = BRIGHTEST_VOXELS,
@@ -119,6 +125,7 @@ def analyse_activity(
     clusters: int | None = None,
     sigma: float = SIGMA,
     seed: int = 0,
+    progress: Progress = lambda done, total: None,
 ) -> NeuronActivity:
     """Find neurons in a time-lapse, their activity, and groups that are active together.
 
@@ -134,6 +141,10 @@ def analyse_activity(
         each voxel belongs to ``(Z, Y, X)``, or ``(Y, X)`` of a single plane; 0 for none.
     times_s : array_like (T,), optional
         When the frames were recorded: dropped frames are found by it.
+    refocus : callable, optional
+        For recordings of a single plane: takes an image ``(Y, X)``, returns a virtual stack
+        ``(Z, Y, X)`` in the same counts. It is given the median of red, then each frame of
+        green, all in register.
     motion : FrameMotion, optional
         How the specimen moves; None to find it by `register_frames`.
     background : float, optional
@@ -153,6 +164,8 @@ def analyse_activity(
         Width of the similarity, equation 14.
     seed : int
         Of the starts of k-means.
+    progress : callable
+        Called with the frames of green that are read, and all of them.
 
     Raises
     ------
@@ -166,22 +179,32 @@ def analyse_activity(
     times = None if times_s is None else checked_times_s(times_s, len(green))
     if active < 1:
         raise FluoFocusError(f"At least one active neuron is clustered, not {active}.")
+    if refocus is not None and red.shape[1] != 1:
+        raise FluoFocusError(
+            f"Recordings of a single plane are refocused, not of {red.shape[1]}: analyse the "
+            "stacks as they are, or select one plane."
+        )
     motion = motion or register_frames(red)
-    labels = np.asarray(segment(median_in_time(red, motion)))
-    if labels.shape == red.shape[2:] and red.shape[1] == 1:
+    structure = median_in_time(red, motion)
+    if refocus is not None:
+        structure = np.asarray(refocus(structure[0]))
+    labels = np.asarray(segment(structure))
+    if labels.shape == structure.shape[1:] and len(structure) == 1:
         labels = labels[None]
+    if clusters is not None and labels.any():
+        check_count(clusters, min(active, int(np.count_nonzero(np.unique(labels)))))
     levels = background_levels(green)
     subtracted = float(levels.mean()) if background is None else background
     haze = _haze(labels, voxel_size_um, subtracted) if less_haze else None
-    aligned = _Aligned(green, motion)
-    ids, traces = neuron_traces(aligned, labels, brightest=brightest, haze=haze)
-    check_exposure(levels, np.array(aligned.blocks))
+    frames = _checked_frames(green, motion, levels, refocus, progress)
+    ids, traces = neuron_traces(frames, labels, brightest=brightest, haze=haze)
     resting, delta_f = differential_activity(traces - subtracted)
     _check_resting(resting, ids, subtracted)
     ranking = ranked_by_activity(delta_f)
     chosen = ranking[:active]
     relative = delta_f[chosen] / resting[chosen, None]
     return NeuronActivity(
+        structure=structure,
         labels=labels,
         ids=ids,
         centroids_px=np.array(ndimage.center_of_mass(labels > 0, labels, ids)),
@@ -197,18 +220,34 @@ def analyse_activity(
     )
 
 
-class _Aligned:
-    """Frames brought together one by one, whose blocks are kept for the check of exposure."""
+def _checked_frames(
+    green: AnyArray,
+    motion: FrameMotion,
+    levels: Array,
+    refocus: Refocus | None,
+    progress: Progress,
+) -> Iterator[AnyArray]:
+    """Yield frames brought together, as virtual stacks if asked for; refuse changes of exposure.
 
-    def __init__(self, frames: AnyArray, motion: FrameMotion) -> None:
-        self._frames, self._motion = frames, motion
-        self.blocks: list[Array] = []
+    Refocusing takes long, so films are checked before it.
+    """
+    blocks: list[Array] = []
 
-    def __iter__(self) -> Iterator[AnyArray]:
-        for index, frame in enumerate(self._frames):
-            moved = self._motion.apply(frame, index)
-            self.blocks.append(block_means(moved))
+    def aligned() -> Iterator[AnyArray]:
+        for index, frame in enumerate(green):
+            moved = motion.apply(frame, index)
+            blocks.append(block_means(moved))
             yield moved
+
+    frames = aligned()
+    if refocus is not None:
+        film = list(frames)
+        check_exposure(levels, np.array(blocks))
+        frames = (refocus(plane) for (plane,) in film)
+    for done, frame in enumerate(frames, start=1):
+        yield frame
+        progress(done, len(green))
+    check_exposure(levels, np.array(blocks))
 
 
 def median_in_time(red: AnyArray, motion: FrameMotion) -> AnyArray:

@@ -145,11 +145,8 @@ def spectral_clusters(
             f"Neurons are clustered by finite activities (neurons, frames), not an array of "
             f"shape {values.shape}{' with NaN or infinite values' if values.ndim == 2 else ''}."
         )
-    if clusters is not None and not 1 <= clusters <= len(values):
-        raise FluoFocusError(
-            f"{clusters} clusters cannot be formed of {len(values)} neurons: ask for 1 to "
-            f"{len(values)}."
-        )
+    if clusters is not None:
+        check_count(clusters, len(values))
     similarity = similarity_matrix(values, sigma=sigma)
     cluster, eigenvalues = np.zeros(len(values), dtype=np.intp), np.zeros(1)
     if len(values) > 1:
@@ -163,6 +160,20 @@ def spectral_clusters(
         cluster = _by_size(cluster[nearest])
     order = np.argsort(cluster, kind="stable")
     return Clusters(cluster, int(cluster.max()) + 1, similarity, eigenvalues, order)
+
+
+def check_count(clusters: int, neurons: int) -> None:
+    """Refuse a number of clusters that cannot be formed.
+
+    Raises
+    ------
+    FluoFocusError
+        With both numbers.
+    """
+    if not 1 <= clusters <= neurons:
+        raise FluoFocusError(
+            f"{clusters} clusters cannot be formed of {neurons} neurons: ask for 1 to {neurons}."
+        )
 
 
 def _linked(similarity: Array, clusters: int) -> Indices:

@@ -19,6 +19,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import known_voxel_size_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
+from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.engine import refocus
 from fluofocus.units import FloatArray
 
@@ -68,6 +69,7 @@ def estimate_drift(
     *,
     reference: int = 0,
     pixel_size_um: float | None = None,
+    microscope: Microscope | None = None,
     device: str = "auto",
     progress: Progress = lambda done, total: None,
 ) -> Drift:
@@ -75,7 +77,10 @@ def estimate_drift(
 
     Each frame becomes a virtual stack, and the shift in z is found at which it is most like the
     reference's, to a fraction of a plane by a parabola. What is the same in all planes of a
-    stack is left out, for it tells nothing about z. The sample must not move sideways.
+    stack is left out, for it tells nothing about z. Pixels are weighted by how sure the model is
+    of them, if it has an error output: in dense samples it draws much at wrong depths far from
+    the focal plane. Shifts are sought within the model's range, for no others can be undone. The
+    sample must not move sideways.
 
     Parameters
     ----------
@@ -83,6 +88,8 @@ def estimate_drift(
         ``(T, Y, X)``, counts.
     reference
         Number of the frame whose plane counts as zero.
+    microscope
+        What took the frames; a model that can be told of its measured aberrations, is.
 
     Raises
     ------
@@ -100,47 +107,73 @@ def estimate_drift(
     grid = np.linspace(*model.card.training.defocus_um, _STEPS + 1)
     step_um = float(grid[1] - grid[0])
 
-    def detail(frame: int) -> FloatArray:
-        stack = refocus(
+    def virtual_stack(frame: int) -> _VirtualStack:
+        result = refocus(
             frames.isel(T=frame),
             model,
             z_um=grid.tolist(),
             pixel_size_um=pixel_size_um,
+            microscope=microscope,
+            uncertainty=model.card.error is not None,
             device=device,
         ).values
-        return np.asarray(stack - stack.mean(axis=0))
+        return _VirtualStack.of(result.reshape(-1, len(grid), *result.shape[-2:]))
 
-    template = detail(reference)
+    template = virtual_stack(reference)
+    reach = round(grid[0] / step_um), round(grid[-1] / step_um)
     distance, correlation = np.zeros(count), np.ones(count)
     for frame in range(count):
         if frame != reference:
-            shift, correlation[frame] = _shift_between(detail(frame), template)
+            shift, correlation[frame] = _shift_between(virtual_stack(frame), template, reach)
             distance[frame] = shift * step_um
         progress(frame + 1, count)
     return Drift(distance, correlation, reference)
 
 
-def _shift_between(stack: FloatArray, template: FloatArray) -> tuple[float, float]:
+@dataclass(frozen=True)
+class _VirtualStack:
+    """Planes ``(Z, Y, X)``, less their mean over z, and how uncertain they are, squared."""
+
+    planes: FloatArray
+    variance: FloatArray
+
+    @classmethod
+    def of(cls, result: FloatArray) -> _VirtualStack:
+        """Take planes ``(1, Z, Y, X)``, or planes and their expected errors ``(2, Z, Y, X)``."""
+        planes = result[0] - result[0].mean(axis=0)
+        return cls(planes, result[1] ** 2 if len(result) > 1 else np.ones_like(planes))
+
+
+def _shift_between(
+    stack: _VirtualStack, template: _VirtualStack, reach: tuple[int, int]
+) -> tuple[float, float]:
     """Return by how many planes ``stack`` is to be moved up to match, and the correlation then."""
-    planes = len(template)
-    most = planes - _LEAST_COMMON_PLANES
-    scores = [_likeness(stack, template, shift) for shift in range(-most, most + 1)]
+    most = len(template.planes) - _LEAST_COMMON_PLANES
+    shifts = range(max(-most, reach[0]), min(most, reach[1]) + 1)
+    scores = [_likeness(stack, template, shift) for shift in shifts]
     best = int(np.argmax(scores))
     if not 0 < best < len(scores) - 1:
-        return float(best - most), scores[best]
+        return float(shifts[best]), scores[best]
     before, here, after = scores[best - 1 : best + 2]
     curvature = before - 2 * here + after
     offset = 0.5 * (before - after) / curvature if curvature < 0 else 0.0
-    return best - most + offset, here - 0.25 * (before - after) * offset
+    return shifts[best] + offset, here - 0.25 * (before - after) * offset
 
 
-def _likeness(stack: FloatArray, template: FloatArray, shift: int) -> float:
-    """Correlate plane ``k + shift`` of a stack with plane ``k`` of a template."""
-    planes = len(template)
-    moved = stack[max(0, shift) : planes + min(0, shift)]
-    fixed = template[max(0, -shift) : planes + min(0, -shift)]
-    norm = math.sqrt(float((moved**2).sum()) * float((fixed**2).sum()))
-    return float((moved * fixed).sum()) / norm if norm else 0.0
+def _likeness(stack: _VirtualStack, template: _VirtualStack, shift: int) -> float:
+    """Correlate plane ``k + shift`` of a stack with plane ``k`` of a template.
+
+    Every pixel is weighted by the inverse of the sum of both variances.
+    """
+    products = np.zeros(3)
+    for k in range(max(0, -shift), len(template.planes) - max(0, shift)):
+        moved, fixed = stack.planes[k + shift], template.planes[k]
+        weight = 1 / (stack.variance[k + shift] + template.variance[k])
+        pairs = ((moved, fixed), (moved, moved), (fixed, fixed))
+        products += [float((weight * one * other).sum()) for one, other in pairs]
+    covariance, moved_variance, fixed_variance = products
+    norm = math.sqrt(moved_variance * fixed_variance)
+    return covariance / norm if norm else 0.0
 
 
 def undo_drift(
@@ -150,6 +183,7 @@ def undo_drift(
     output: str | Path,
     *,
     pixel_size_um: float | None = None,
+    microscope: Microscope | None = None,
     device: str = "auto",
     progress: Progress = lambda done, total: None,
 ) -> None:
@@ -166,6 +200,7 @@ def undo_drift(
         model,
         z_um=[0.0],
         pixel_size_um=pixel_size_um,
+        microscope=microscope,
         device=device,
     )
     provenance = {
@@ -191,6 +226,7 @@ def undo_drift(
                     model,
                     z_um=[float(np.clip(distance, low, high))],
                     pixel_size_um=pixel_size_um,
+                    microscope=microscope,
                     device=device,
                 )
                 writer.write_plane((frame,), image.values.reshape(image.shape[-2:]))

@@ -15,6 +15,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import check_dims, known_voxel_size_um, make_stack, voxel_size_um
 from fluofocus.refocus.grid import PIXEL_TOLERANCE
 from fluofocus.refocus.parsing import parse_surface
+from fluofocus.refocus.slope import warn_of_steepness
 from fluofocus.refocus.surface import Surface
 from fluofocus.units import AnyArray, FloatArray
 
@@ -214,7 +215,10 @@ def _render(surface: Surface, shape_yx: tuple[int, int], pixel_size_um: float) -
         )
     if not np.isfinite(dpm).all():
         raise FluoFocusError("The surface is NaN or infinite in places: give heights everywhere.")
-    return dpm.ravel()[:1] if dpm.min() == dpm.max() else dpm
+    if dpm.min() == dpm.max():
+        return dpm.ravel()[:1]
+    warn_of_steepness(dpm, pixel_size_um)
+    return dpm
 
 
 def extrapolation_um(

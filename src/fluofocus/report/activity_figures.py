@@ -117,7 +117,11 @@ def plot_neuron_map(
     space, above = figure.add_subplot(grid[0], projection="3d"), figure.add_subplot(grid[1])
     for number in sorted(set(cluster.tolist())):
         own = cluster == number
-        style: dict[str, Any] = {"color": _colour(number), "edgecolors": "0.25", "linewidths": 0.4}
+        style: dict[str, Any] = {
+            "color": cluster_colour(number),
+            "edgecolors": "0.25",
+            "linewidths": 0.4,
+        }
         space.scatter(x[own], y[own], z[own], s=area[own], depthshade=False, clip_on=False, **style)
         name = f"cluster {number + 1}" if number >= 0 else "not clustered"
         above.scatter(x[own], y[own], s=area[own], label=f"{name} ({own.sum()})", **style)
@@ -138,7 +142,8 @@ def plot_neuron_map(
     save_figure(figure, path)
 
 
-def _colour(cluster: int) -> str:
+def cluster_colour(cluster: int) -> str:
+    """Return the colour of a cluster, from 0, or of the neurons in none, below 0."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -159,7 +164,7 @@ def _mark_clusters(axis: Axes, bounds: AnyArray) -> None:
         axis.plot(
             [-0.02, -0.02],
             [first - 0.4, last - 0.6],
-            color=_colour(number),
+            color=cluster_colour(number),
             linewidth=4,
             solid_capstyle="butt",
             transform=axis.get_yaxis_transform(),
@@ -176,13 +181,13 @@ def _draw_courses(axis: Axes, activity: NeuronActivity, times: AnyArray) -> None
     step = 1.1 * float(np.percentile(relative, TRACE_PERCENT) - relative.min())
     for number in range(clusters.count):
         own, base = relative[clusters.cluster == number], -number * step
-        axis.plot(times, base + own.T, color=_colour(number), linewidth=0.5, alpha=0.25)
-        axis.plot(times, base + own.mean(axis=0), color=_colour(number), linewidth=1.6)
+        axis.plot(times, base + own.T, color=cluster_colour(number), linewidth=0.5, alpha=0.25)
+        axis.plot(times, base + own.mean(axis=0), color=cluster_colour(number), linewidth=1.6)
         axis.text(
             1.01,
             base,
             f"n = {len(own)}",
-            color=_colour(number),
+            color=cluster_colour(number),
             transform=axis.get_yaxis_transform(),
             va="center",
             fontsize=9,

@@ -1,0 +1,68 @@
+"""What ``fluofocus refocus --merge`` does in place of refocusing all planes in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from fluofocus.cli.console import note, require_folder
+from fluofocus.errors import FluoFocusError
+
+
+def require_mergeable(
+    output: Path, surface: str | None, *, uncertainty: bool, scheduler: str | None
+) -> None:
+    """Refuse options that say nothing of merged stacks, and names that cannot be written.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is one.
+    """
+    from fluofocus.io.writers import WRITERS
+
+    refused = {
+        "--surface": (surface is not None, "a surface is one image"),
+        "--uncertainty": (uncertainty, "the maximum of expected errors says nothing"),
+        "--scheduler": (scheduler is not None, "stacks are merged in memory"),
+    }
+    for option, (is_given, reason) in refused.items():
+        if is_given:
+            raise FluoFocusError(
+                f"--merge takes the maximum of virtual stacks, and {reason}: leave out --merge or "
+                f"{option}."
+            )
+    require_folder(output.absolute().parent)
+    if not output.name.endswith(tuple(WRITERS)):
+        raise FluoFocusError(f"{output} cannot be written: end its name in {', '.join(WRITERS)}.")
+
+
+def merge_to_file(
+    stack: xr.DataArray,
+    model: str,
+    output: Path,
+    *,
+    z_um: Sequence[float] | None,
+    plane: Sequence[int] | None,
+    **options: Any,
+) -> None:
+    """Write the maximum of the virtual stacks that several planes give, each by itself.
+
+    Raises
+    ------
+    FluoFocusError
+        As `refocus_merged`, or if the output is the stack itself.
+    """
+    from fluofocus.io import write_stack
+    from fluofocus.refocus.merged import refocus_merged
+
+    source = stack.encoding.get("source")
+    if source is not None and Path(source).resolve() == output.resolve():
+        raise FluoFocusError(f"{output} is the image itself: choose another name for the result.")
+    merged = refocus_merged(stack, model, z_um=z_um, plane=plane or [], **options)
+    write_stack(output, merged)
+    lowest, highest = merged.coords["Z"].values[[0, -1]]
+    note(f"z counts as in the input: the planes lie at {lowest:g} to {highest:g} µm.")
