@@ -95,13 +95,11 @@ def test_positions_must_be_known_and_differ(able_model: Model, stack: xr.DataArr
         refocus(unknown, able_model, plane=[1, 2], z_um=[1.0])
 
 
-def test_the_range_is_counted_from_the_nearest_input(
-    able_model: Model, stack: xr.DataArray
-) -> None:
-    result = refocus(stack, able_model, plane=[0, 4], z_um=[13.5])
+def test_targets_lie_in_the_range_of_every_input(able_model: Model, stack: xr.DataArray) -> None:
+    result = refocus(stack, able_model, plane=[0, 4], z_um=[-6.0, 10.0])
     assert "extrapolated_um" not in result.attrs["provenance"]
-    with pytest.raises(FluoFocusError, match="outside the range"):
-        refocus(stack, able_model, plane=[0, 4], z_um=[14.5])
+    with pytest.raises(FluoFocusError, match="from one or another input plane.*give fewer planes"):
+        refocus(stack, able_model, plane=[0, 4], z_um=[10.5])
 
 
 def test_errors_are_channels_in_counts(able_model: Model, stack: xr.DataArray) -> None:

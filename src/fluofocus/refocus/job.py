@@ -368,12 +368,12 @@ def _provenance(
     if options.uncertainty and bundle.card.error is not None:
         record["error_calibration"] = bundle.card.error.model_dump(mode="json")
     distances = np.subtract.outer(targets.dpm_um.ravel(), np.asarray(input_z_um, np.float32))
-    nearest = np.abs(distances).argmin(axis=1)[:, None]
     extrapolated_um = extrapolation_um(
-        np.take_along_axis(distances, nearest, axis=1),
+        distances,  # from every input: trainings have no target beyond the range of one
         trained.defocus_um,
         allow=options.allow_extrapolation,
         model_name=bundle.card.name,
+        inputs=len(input_z_um),
     )
     if extrapolated_um is not None:
         record["extrapolated_um"] = extrapolated_um

@@ -222,9 +222,16 @@ def _render(surface: Surface, shape_yx: tuple[int, int], pixel_size_um: float) -
 
 
 def extrapolation_um(
-    dpm_um: FloatArray, trained_um: tuple[float, float], *, allow: bool, model_name: str
+    dpm_um: FloatArray,
+    trained_um: tuple[float, float],
+    *,
+    allow: bool,
+    model_name: str,
+    inputs: int = 1,
 ) -> list[float] | None:
     """Return the range of the targets in µm if it exceeds the trained one, else None.
+
+    ``dpm_um`` are the distances from all ``inputs`` planes.
 
     Raises
     ------
@@ -235,9 +242,12 @@ def extrapolation_um(
     if lowest >= trained_um[0] - 1e-3 and highest <= trained_um[1] + 1e-3:
         return None
     if not allow:
+        each, otherwise = "", ""
+        if inputs > 1:
+            each, otherwise = " from one or another input plane", " give fewer planes,"
         raise FluoFocusError(
-            f"Targets from {lowest:g} to {highest:g} µm are outside the range that model "
+            f"Targets from {lowest:g} to {highest:g} µm{each} are outside the range that model "
             f"{model_name} was trained for, {trained_um[0]:g} to {trained_um[1]:g} µm: stay "
-            "inside it, or pass --allow-extrapolation (allow_extrapolation=True)."
+            f"inside it,{otherwise} or pass --allow-extrapolation (allow_extrapolation=True)."
         )
     return [lowest, highest]

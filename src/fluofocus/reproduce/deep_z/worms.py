@@ -135,8 +135,8 @@ def figure_2(request: Request, progress: Progress) -> Section:
             f"{describe_worms(request)} One image of each, at z = 0, is refocused to the planes "
             "of the scan.",
             "All are compared with the scan as it was recorded, noise included, normalised by its "
-            "fused image as in the Methods. The field around the worm is dark, which raises SSIM in "
-            "all rows of the table. The paper prints SSIM and r.m.s.e. of single regions "
+            "fused image as in the Methods. The field around the worm is dark, which raises SSIM "
+            "in all rows of the table. The paper prints SSIM and r.m.s.e. of single regions "
             "within its figure, and no table.",
         ),
         tables=(_table(scores),),
