@@ -99,7 +99,8 @@ def test_a_cluster_gives_the_same_time_lapse(run: Callable, out: Path) -> None:
         there = run(f"{command.format('there')} --scheduler {workers.scheduler_address}")
     assert (there.code, there.out) == (0, "Wrote out/there.ome.zarr.\n")
     here, there = (read_stack(out / f"{name}.ome.zarr") for name in ("here", "there"))
-    np.testing.assert_array_equal(here.values, there.values)
+    # as near as sums in another order, by another number of threads, are
+    np.testing.assert_allclose(here.values, there.values, rtol=1e-5)
 
 
 def test_progress_is_shown_even_beside_a_long_name(run: Callable, out: Path) -> None:

@@ -40,7 +40,7 @@ def air_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_refocused_beads_are_as_wide_as_scanned_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolution, "SIDE_PX", 192)
+    monkeypatch.setattr(resolution, "SIDE_PX", 160)
     monkeypatch.setattr(resolution, "INPUTS_UM", (0.0, -8.0))
     monkeypatch.setattr(resolution, "ROLES", ("beads",))
     section = resolution.figure_1(request_in(tmp_path), ignore)
@@ -142,6 +142,7 @@ def test_the_good_range_ends_where_the_correlation_falls() -> None:
 def test_errors_grow_with_the_slope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slopes, "SIDE_PX", 96)
     monkeypatch.setattr(slopes, "SLOPES_DEG", (5.0, 80.0))
+    monkeypatch.setattr(slopes, "AMPLITUDE_UM", 4.0)
     section = slopes.slopes(request_in(tmp_path), ignore)
     (table,) = section.tables
     for role in ("nuclei", "beads"):

@@ -12,7 +12,7 @@ from fluofocus.units import AnyArray, FloatArray
 STEEPEST_DEG = 20.0
 """Slope up to which refocusing onto a surface is as good as onto planes, within 5 %.
 
-Measured by ``fluofocus reproduce deep-z slopes``: for beads; for nuclei it is 30°.
+Measured by ``fluofocus reproduce deep-z curvature``: for beads; for nuclei it is 30°.
 """
 
 

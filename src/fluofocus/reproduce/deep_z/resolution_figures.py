@@ -88,7 +88,7 @@ def draw_depth_of_field(
             ("#8a8f98", "#c2410c"), bench.correlations.items(), strict=True
         ):
             axis.plot(distances_um, correlation, color=colour, marker=".", label=name)
-        axis.set(xlabel="distance from best focus (µm)", ylim=(None, 1.02))
+        axis.set(xlabel="distance from best focus (µm)", ylim=(0, 1.02))
         axis.set_title(bench.name, fontsize=9)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("correlation with the image in focus")

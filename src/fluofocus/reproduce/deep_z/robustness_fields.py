@@ -27,7 +27,7 @@ EDGE_PX, APART_PX = 16, 8
 FOCUS_SEARCH_UM = np.arange(-12, 13) * 0.5
 FOCUS_BEADS_PER_1000_UM2, FOCUS_SEED = 4.0, 11
 NEARLY_AS_BRIGHT = 0.8
-NUCLEI_HALF_DEPTH_UM = 8.0
+NUCLEI_HALF_DEPTH_UM = 8
 THICKEST_SLAB_UM = 0.5
 
 
@@ -78,15 +78,19 @@ def apart(beads_px: Array) -> AnyArray:
 
 
 def _grid(microscope: Microscope, kind: Kind) -> SpecimenGrid:
-    """Return a grid whose slabs are at most half a depth of field thick; of beads, one slab."""
+    """Return a grid with slabs of at most half a depth of field; for beads, one slab.
+
+    A whole number of slabs is 1 µm thick, so that few different defoci occur.
+    """
     depths_um = [0.0]
     if kind == "nuclei":
         wavelength_um = nm_to_um(microscope.emission_wavelength_nm)
         depth_of_field_um = (
             microscope.immersion_index * wavelength_um / microscope.numerical_aperture**2
         )
-        half = math.ceil(NUCLEI_HALF_DEPTH_UM / min(THICKEST_SLAB_UM, depth_of_field_um / 2))
-        depths_um = [NUCLEI_HALF_DEPTH_UM * step / half for step in range(-half, half + 1)]
+        slabs_per_um = math.ceil(1 / min(THICKEST_SLAB_UM, depth_of_field_um / 2))
+        half = NUCLEI_HALF_DEPTH_UM * slabs_per_um
+        depths_um = [step / slabs_per_um for step in range(-half, half + 1)]
     return SpecimenGrid((SIDE_PX[kind],) * 2, microscope.pixel_size_um, tuple(depths_um))
 
 
