@@ -36,6 +36,19 @@ def test_a_polynomial_is_found_among_parts_that_mislead(coefficients: list[float
     assert np.isfinite(found.heights_um).all()
 
 
+def test_parts_without_light_do_not_count() -> None:
+    sharpness = sharpness_of([1.0, 0.02, 0.0], 0.0)
+    dark = np.random.default_rng(5).random((TILES, TILES)) < 0.7
+    haze = 1e-4 * np.exp((Z_UM - Z_UM[-1]) / 2.0)[:, None]
+    sharpness[:, dark] = haze * np.ones(int(dark.sum()))
+    found = fit_surface(sharpness, Z_UM, TILE_UM, order=1)
+    off = (found.surface.dpm((TILES, TILES), TILE_UM)) - polynomial([1.0, 0.02, 0.0]).dpm(
+        (TILES, TILES), TILE_UM
+    )
+    assert float(np.abs(off).max()) < 0.2
+    assert np.isnan(found.heights_um[dark]).all()
+
+
 def test_sharpness_is_greatest_where_light_is_gathered() -> None:
     sharp = np.full((64, 64), 10.0, np.float32)
     sharp[16, 16] += 900

@@ -32,6 +32,9 @@ _DEFAULT_STEPS = 40
 _STARTS = 13
 """Heights and slopes tried along each axis before the fit; from the best ones it starts."""
 
+_LEAST_PEAK, _BRIGHT_TILES = 0.01, 0.98
+"""Sharpness that a tile needs at least, as a share of this quantile of all tiles'."""
+
 _LEAST_CONTRAST = 1.3
 """How much sharper a tile is in its best plane than on average, from which it tells a height."""
 
@@ -130,13 +133,15 @@ def tile_sharpness(stack: FloatArray, tile_px: int) -> Array:
 def fit_surface(sharpness: Array, z_um: Array, tile_um: float, order: int) -> FoundSurface:
     """Find the polynomial along which tiles ``(Z, tiles y, tiles x)`` are sharpest together.
 
-    Each tile counts by how much one plane stands out in it. The sum over the tiles of their
+    Each tile counts by how much one plane stands out in it, if it holds something at all: in
+    one without light the faintest haze would. The sum over the tiles of their
     sharpness on the surface is maximised, from several starts, so that tiles that are
     mistaken about their height do not pull.
     """
     relative = sharpness / np.maximum(sharpness.mean(axis=0), 1e-12)
     contrast = relative.max(axis=0)
-    told = contrast > _LEAST_CONTRAST
+    peak = sharpness.max(axis=0)
+    told = (contrast > _LEAST_CONTRAST) & (peak > _LEAST_PEAK * np.quantile(peak, _BRIGHT_TILES))
     powers = [(i - j, j) for i in range(order + 1) for j in range(i + 1)]
     if told.sum() < 2 * len(powers):
         raise FluoFocusError(
