@@ -70,7 +70,7 @@ def test_the_depth_of_field_is_extended_into_three_files(run: Callable, out: Pat
 
 
 def test_drift_is_tabulated_and_undone(run: Callable, out: Path) -> None:
-    outcome = run(f"drift time.ome.tif {MODEL} -o out/a.ome.tif")
+    outcome = run(f"drift time.ome.tif {MODEL} -o out/a.ome.tif --microscope olympus-20x-0.75")
     assert outcome.code == 0
     assert outcome.out.splitlines()[-1] == "Wrote out/a.ome.tif, out/a.csv and out/a.png."
     frames = read_stack("time.ome.tif").sizes["T"]

@@ -246,6 +246,9 @@ def drift(
     pixel_size: Annotated[
         float | None, typer.Option(help="Pixel size in µm, in place of the file's.")
     ] = None,
+    microscope: Annotated[
+        str | None, typer.Option(help="What took the images; a calibrated one is told the model.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Find by how much a time-lapse drifts in z, and bring each frame back into its plane."""
@@ -258,12 +261,20 @@ def drift(
     stem = _stem(output)
     recorded = read_stack(frames, pixel_size_um=pixel_size)
     bundle = load_model(model)
+    optics = None if microscope is None else named_microscope(microscope)
     with progress("Finding the drift") as update:
         found = estimate_drift(
-            recorded, bundle, reference=reference, device=device, progress=update
+            recorded,
+            bundle,
+            reference=reference,
+            microscope=optics,
+            device=device,
+            progress=update,
         )
     with progress("Refocusing") as update:
-        undo_drift(recorded, bundle, found, output, device=device, progress=update)
+        undo_drift(
+            recorded, bundle, found, output, microscope=optics, device=device, progress=update
+        )
     table, picture = output.with_name(f"{stem}.csv"), output.with_name(f"{stem}.png")
     write_whole(table, found.to_csv(), "table ")
     plot_drift(recorded, read_stack(output), found, picture)
