@@ -53,8 +53,9 @@ class Row:
         scores = {}
         for column, cell in zip(table["header"][1:], row[1:], strict=True):
             number = re.match(r"[+-]?\d+(\.\d+)?", cell.replace("\N{MINUS SIGN}", "-"))
-            if number:
-                name = re.sub(r"\W+", "_", column).strip("_")
+            if number and "paper" not in column:
+                name = re.sub(r"\W+", "_", column.replace("|Δz|", "absolute Δz")).strip("_")
+                name += "_percent" * cell.endswith("%")
                 scores[f"{self.prefix}_{name}"] = float(number[0])
         return scores
 
