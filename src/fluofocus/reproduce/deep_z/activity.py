@@ -12,8 +12,8 @@ import numpy as np
 from fluofocus.io.stack import make_stack
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.neurons.activity import NeuronActivity, analyse_activity, median_in_time
-from fluofocus.neurons.activity_reading import Refocus
 from fluofocus.neurons.activity_checks import background_levels
+from fluofocus.neurons.activity_reading import Refocus
 from fluofocus.neurons.activity_registration import FrameMotion, register_frames
 from fluofocus.neurons.demixing import Demixing
 from fluofocus.neurons.segment import segment_neurons
