@@ -19,10 +19,7 @@ from fluofocus.errors import FluoFocusError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fluofocus.neurons.activity import NeuronActivity
-    from fluofocus.neurons.activity_reading import Refocus
-    from fluofocus.neurons.demixing import Demixing
-    from fluofocus.optics.microscope import Microscope
+    from fluofocus.neurons.activity import NeuronActivity, Refocus
     from fluofocus.units import AnyArray
 
 TRACES, NEURONS, SETTINGS = "traces.csv", "neurons.csv", "settings.json"
@@ -48,14 +45,8 @@ def activity(
         str, typer.Option("--z", help="Planes to refocus to, in µm from the film's plane.")
     ] = "-10:10:1",
     microscope: Annotated[
-        str | None, typer.Option(help="What took the film, YAML file or preset.")
+        str | None, typer.Option(help="What took the film, YAML file or preset, for the model.")
     ] = None,
-    demix: Annotated[
-        bool,
-        typer.Option(
-            "--demix", help="Read traces from the film, by neurons' places and the microscope."
-        ),
-    ] = False,
     diameter: Annotated[float, typer.Option(help="Diameter of a neuron in µm.")] = 2.8,
     threshold: Annotated[
         float, typer.Option(help="Share of the typical neuron's height that counts.")
@@ -89,8 +80,7 @@ def activity(
     require_folder(output)
     files = [str(file) for file in (recording, green_recording) if file is not None]
     structure, calcium = open_channels(files, (red, green), pixel_size, z_step)
-    described = None if microscope is None else named_microscope(microscope)
-    refocus = None if model is None else _refocusing(structure, model, z, described)
+    refocus = None if model is None else _refocusing(structure, model, z, microscope)
     field = _Field.of(structure, None if model is None else z)
     with progress(f"Analysing {recording.name}") as update:
         found = analyse_activity(
@@ -99,7 +89,6 @@ def activity(
             lambda median: field.segment(median, diameter, threshold),
             times_s=frame_times_s(structure.sizes["T"], frame_rate, times),
             refocus=refocus,
-            demix=field.demixing(described, diameter) if demix else None,
             less_haze=less_haze,
             voxel_size_um=field.voxel_um,
             active=active,
@@ -115,7 +104,6 @@ def activity(
         "model": model,
         "z": None if model is None else z,
         "microscope": microscope,
-        "demix": demix,
         "diameter_um": diameter,
         "threshold": threshold,
         "less_haze": less_haze,
@@ -130,7 +118,7 @@ def activity(
     _tell(found, [*written, output / SETTINGS])
 
 
-def _refocusing(film: xr.DataArray, model: str, z: str, described: Microscope | None) -> Refocus:
+def _refocusing(film: xr.DataArray, model: str, z: str, microscope: str | None) -> Refocus:
     """Return what makes virtual stacks of a film's images."""
     from fluofocus.io import voxel_size_um
     from fluofocus.models.bundle import load_model
@@ -142,6 +130,7 @@ def _refocusing(film: xr.DataArray, model: str, z: str, described: Microscope | 
             f"{film.name} has {film.sizes['Z']} planes in each frame: leave out --model to "
             "analyse them as they are, or give a film of one plane."
         )
+    described = None if microscope is None else named_microscope(microscope)
     if described is not None:
         check_microscope(film, model, described)
     if (hint := advice(model, described)) is not None:
@@ -194,15 +183,6 @@ class _Field:
                 "channel shows more than noise."
             )
         return found.labels
-
-    def demixing(self, microscope: Microscope | None, diameter_um: float) -> Demixing:
-        """Return what reads traces from the film."""
-        from fluofocus.neurons.demixing import Demixing
-
-        if microscope is None:
-            raise FluoFocusError("--demix needs what took the film: give --microscope.")
-        pixels = {"pixel_size_um": self.voxel_um[2]}
-        return Demixing(microscope.model_copy(update=pixels), self.planes_um, diameter_um)
 
     def positions_um(self, activity: NeuronActivity) -> AnyArray:
         """Return where the neurons are, ``(N, 3)``, z, y, x."""
