@@ -96,3 +96,13 @@ def test_binary_and_missing_files_are_refused(tmp_path: Path) -> None:
 def test_a_mask_is_looked_for_beside_its_description(tmp_path: Path) -> None:
     save_microscope(Microscope(**AIR, pupil_mask=Path("mask.npy")), tmp_path / "m.yaml")
     assert load_microscope(tmp_path / "m.yaml").pupil_mask == tmp_path.resolve() / "mask.npy"
+
+
+def test_modality_and_depth_can_be_changed() -> None:
+    lens = Microscope(**AIR, emitter_depth_um=3.0)
+    assert lens.deeper_by(2.0).emitter_depth_um == 5.0
+    assert lens.deeper_by(-9.0).emitter_depth_um == 0.0
+    with pytest.raises(FluoFocusError, match="excitation_wavelength_nm"):
+        lens.with_modality("confocal")
+    confocal = preset("nikon-60x-1.4-oil").with_modality("confocal")
+    assert confocal.modality == "confocal"

@@ -103,6 +103,19 @@ def test_unknown_phantoms_and_parameters_are_refused() -> None:
         make_phantom("beads", {"diameter_um": -1})
 
 
+def test_tissue_can_be_drawn_from_ranges() -> None:
+    draw = PhantomDraw(
+        phantom="brain_slice",
+        parameters={"scattering_length_um": [30, 100], "neurons_per_1e6_um3": [40, 200]},
+    )
+    lengths = {
+        draw.draw(torch.Generator().manual_seed(seed)).tissue.scattering_length_um  # type: ignore
+        for seed in range(5)
+    }
+    assert len(lengths) == 5
+    assert all(30 <= length <= 100 for length in lengths)
+
+
 def test_whole_numbers_are_drawn_from_ranges() -> None:
     draw = PhantomDraw(phantom="worm", parameters={"neurons": [5, 50]})
     counts = {draw.draw(torch.Generator().manual_seed(seed)).neurons for seed in range(8)}

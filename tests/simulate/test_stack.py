@@ -62,6 +62,24 @@ def test_saturation_is_noted(microscope: Microscope) -> None:
         acquired(microscope, peak_photons=1e6)
 
 
+def test_haze_comes_from_the_whole_slice_to_a_single_plane() -> None:
+    lens = preset("nikon-60x-1.4-oil")
+    parameters = {"thickness_um": 30.0, "neuropil": 0.1}
+    light = []
+    for planes in ((0.0,), (-14.0, 0.0, 14.0)):
+        stack = simulate_stack(
+            lens,
+            "brain_slice",
+            shape_yx=(48, 48),
+            planes_um=planes,
+            seed=1,
+            phantom_parameters=parameters,
+        )
+        middle = stack.clean_counts[len(planes) // 2].astype(float)
+        light.append(middle.std() / (middle.mean() - lens.camera.offset_counts))
+    assert light[0] == pytest.approx(light[1], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,19 @@ from fluofocus.cli.console import named_microscope, progress, say, verb
 verbs = typer.Typer()
 
 
+class Modality(StrEnum):
+    """What `--modality` takes."""
+
+    WIDEFIELD = "widefield"
+    CONFOCAL = "confocal"
+
+
 @verb(verbs, after_interrupt="run the same command again to make the stacks that are missing.")
 def simulate(
     microscope: Annotated[str, typer.Argument(help="YAML file or preset.", show_default=False)],
     phantom: Annotated[
-        str, typer.Option(help="What to image: beads, nuclei, filaments, worm or cells.")
+        str,
+        typer.Option(help="What to image: beads, nuclei, filaments, worm, cells or brain_slice."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write into.")],
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of stacks.")] = 1,
@@ -31,6 +40,10 @@ def simulate(
         list[str] | None,
         typer.Option("-p", "--parameter", help="NAME=VALUE of the phantom; may be repeated."),
     ] = None,
+    modality: Annotated[
+        Modality | None,
+        typer.Option(help="In place of the description's.", show_default=False),
+    ] = None,
     depth_dependent: Annotated[
         bool, typer.Option("--depth-dependent", help="Aberrate each depth by its own distance.")
     ] = False,
@@ -42,10 +55,13 @@ def simulate(
     from fluofocus.data.simulated_files import parse_parameters, write_simulated_stacks
     from fluofocus.refocus.parsing import parse_z_range
 
+    seen_through = named_microscope(microscope)
+    if modality is not None:
+        seen_through = seen_through.with_modality(modality.value)
     with progress(f"Simulating {phantom}") as update:
         written = write_simulated_stacks(
             output,
-            named_microscope(microscope),
+            seen_through,
             phantom,
             count=count,
             seed=seed,

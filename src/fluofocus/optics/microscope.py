@@ -47,7 +47,8 @@ class Microscope(BaseModel):
     described as in Gibson & Lanni (1992): the ``design_*`` values are those the
     objective is corrected for, the others those it is used with.
     ``zernike_rms_waves`` maps Noll indices to rms amplitudes in waves of the
-    emission wavelength.
+    emission wavelength. ``pinhole_spacing_um`` is the distance of neighbouring pinholes
+    of a spinning disk, as they are imaged in the sample; None means a single pinhole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -78,6 +79,7 @@ class Microscope(BaseModel):
     psf_model: Literal["scalar", "vectorial"] = "vectorial"
     modality: Modality = "widefield"
     pinhole_airy_units: Positive = 1.0
+    pinhole_spacing_um: Positive | None = None
     camera: Camera = Camera()
 
     @model_validator(mode="after")
@@ -101,6 +103,26 @@ class Microscope(BaseModel):
     def is_undersampled(self) -> bool:
         """Whether the camera pixel is larger than Nyquist allows."""
         return self.pixel_size_um > self.nyquist_pixel_um
+
+    def with_modality(self, modality: Modality) -> Microscope:
+        """Return this microscope as a wide-field or a confocal one.
+
+        Raises
+        ------
+        FluoFocusError
+            If it is to be confocal and its excitation wavelength is not known.
+        """
+        if modality == "confocal" and self.excitation_wavelength_nm is None:
+            raise FluoFocusError(
+                "A confocal image needs the microscope's excitation_wavelength_nm: add it to its "
+                "description."
+            )
+        return self.model_copy(update={"modality": modality})
+
+    def deeper_by(self, depth_um: float) -> Microscope:
+        """Return this microscope with emitters so much deeper below the coverslip."""
+        depth = max(0.0, self.emitter_depth_um + depth_um)
+        return self.model_copy(update={"emitter_depth_um": depth})
 
     def warn_if_undersampled(self) -> None:
         """Warn, with the numbers, when the pixel is larger than Nyquist allows."""

@@ -177,7 +177,8 @@ def confocal_psf(
 ) -> Tensor:
     """Confocal image of a point: excitation times emission seen through the pinhole.
 
-    The pinhole's diameter counts in Airy units (1.22 emission wavelength / NA). The
+    The pinhole's diameter counts in Airy units (1.22 emission wavelength / NA). Of a
+    spinning disk, the other pinholes add excitation (`light_of_other_pinholes`). The
     plane at zero defocus is scaled to sum to one, so out-of-focus planes sum to less.
     """
     pinhole_radius_um = (
@@ -204,8 +205,35 @@ def confocal_psf(
             (microscope.emission_wavelength_nm, pinhole_radius_um),
         )
     )
+    if microscope.pinhole_spacing_um is not None:
+        excitation = excitation + light_of_other_pinholes(microscope, excitation, oversampling)
     product = excitation * emission
     return product[:-1] / product[-1].sum() * oversampling**2
+
+
+def light_of_other_pinholes(
+    microscope: Microscope, excitation: Tensor, oversampling: int
+) -> Tensor:
+    """Excitation by a spinning disk's other pinholes around one of them, ``(Z, 1, 1)``.
+
+    Pinholes lie on a lattice of the spacing a, each in a cell of the area a². As all are
+    alike, the light that one sends out of its own cell is as much as the others send in;
+    averaged over the disk's turns it is even.
+
+    Parameters
+    ----------
+    excitation
+        ``(Z, Ny, Nx)`` by one pinhole; points ``oversampling`` apart sum to one.
+    """
+    spacing_um = microscope.pinhole_spacing_um or math.inf
+    point_um = microscope.pixel_size_um / oversampling
+    y, x = (
+        (torch.arange(count, device=excitation.device) - count // 2) * point_um
+        for count in excitation.shape[1:]
+    )
+    within = torch.hypot(y[:, None], x) < spacing_um / math.sqrt(math.pi)
+    share = (excitation * within).sum(dim=(1, 2), keepdim=True) / oversampling**2
+    return (1 - share).clamp(min=0) * (microscope.pixel_size_um / spacing_um) ** 2
 
 
 def _widefield_psf(

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope
 from fluofocus.settings_files import first_problem
-from fluofocus.simulate.phantoms import PHANTOMS, Phantom
+from fluofocus.simulate.phantom import Phantom
+from fluofocus.simulate.phantoms import PHANTOMS
 
 Range = tuple[float, float]
 """Lowest and highest value of a draw."""
@@ -111,7 +112,7 @@ class PhantomDraw(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    phantom: Literal["beads", "nuclei", "filaments", "worm", "cells"]
+    phantom: Literal["beads", "nuclei", "filaments", "worm", "cells", "brain_slice"]
     weight: Annotated[float, Field(gt=0)] = 1.0
     parameters: dict[str, Any] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from fluofocus.optics.microscope import Microscope
 from fluofocus.optics.psf import point_spread_function
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
+from fluofocus.simulate.tissue import Tissue
+from fluofocus.simulate.tissue_imaging import TissueImaging
 
 
 class ImageFormation:
@@ -23,12 +26,6 @@ class ImageFormation:
     depth_dependent
         Whether each slab is imaged with the aberration of its own depth below the
         coverslip (``emitter_depth_um`` plus its depth), not with that of the mean.
-
-    Attributes
-    ----------
-    best_focus_um
-        Defocus, among those imaged, at which the point spread function peaks highest:
-        spherical aberration moves it from zero.
     """
 
     def __init__(
@@ -40,24 +37,57 @@ class ImageFormation:
         depth_dependent: bool = False,
         psf: Callable[..., Tensor] = point_spread_function,
     ) -> None:
-        self.grid = grid
+        self.microscope, self.grid = microscope, grid
         self._psf = psf
+        self._depth_dependent = depth_dependent
         self.planes_um = torch.as_tensor(planes_um, dtype=torch.float32, device=grid.device)
-        depths = torch.tensor(grid.depths_um, device=grid.device)
-        defocus = self.planes_um[:, None] - depths[None]
-        if depth_dependent:
-            self._row = torch.arange(defocus.numel(), device=grid.device).view_as(defocus)
-            parts = [
-                self._transfer(_at_depth(microscope, depth), defocus[:, index])
-                for index, depth in enumerate(grid.depths_um)
-            ]
-            self._otf = torch.stack(parts, dim=1).flatten(0, 1)
-        else:
-            steps = torch.round(defocus * 1000).long()
-            unique, self._row = torch.unique(steps, return_inverse=True)
-            self._otf = self._transfer(microscope, unique.float() / 1000)
+        self._in_tissue = lru_cache(maxsize=1)(self._tissue_imaging)
+
+    @cached_property
+    def best_focus_um(self) -> float:
+        """Defocus, among those imaged, at which the point spread function peaks highest.
+
+        Spherical aberration moves it from zero.
+        """
         sharpest = self._otf.real.sum(dim=(1, 2)).argmax()  # the PSF's value at its centre
-        self.best_focus_um = float(defocus[self._row == sharpest].mean())
+        return float(self._defocus_um[self._row == sharpest].mean())
+
+    @cached_property
+    def _defocus_um(self) -> Tensor:
+        return self.planes_um[:, None] - torch.tensor(self.grid.depths_um, device=self.grid.device)
+
+    @property
+    def _row(self) -> Tensor:
+        """Which of the transfer functions holds for each plane and slab."""
+        return self._transfers[1]
+
+    @property
+    def _otf(self) -> Tensor:
+        """Transfer functions, ``(rows, fine y, fine x / 2 + 1)``."""
+        return self._transfers[0]
+
+    @cached_property
+    def _transfers(self) -> tuple[Tensor, Tensor]:
+        defocus = self._defocus_um
+        if self._depth_dependent:
+            row = torch.arange(defocus.numel(), device=defocus.device).view_as(defocus)
+            parts = [
+                self._transfer(self.microscope.deeper_by(depth), defocus[:, index])
+                for index, depth in enumerate(self.grid.depths_um)
+            ]
+            return torch.stack(parts, dim=1).flatten(0, 1), row
+        steps = torch.round(defocus * 1000).long()
+        unique, row = torch.unique(steps, return_inverse=True)
+        return self._transfer(self.microscope, unique.float() / 1000), row
+
+    def _tissue_imaging(self, tissue: Tissue) -> TissueImaging:
+        return TissueImaging(
+            self.microscope,
+            self.grid,
+            self.planes_um,
+            tissue,
+            depth_dependent=self._depth_dependent,
+        )
 
     def _transfer(self, microscope: Microscope, defocus_um: Tensor) -> Tensor:
         """Optical transfer function on the grid's frequencies, ``(Z, fine y, fine x / 2 + 1)``."""
@@ -80,7 +110,12 @@ class ImageFormation:
         return spectrum
 
     def __call__(self, specimen: Specimen, planes: list[int] | None = None) -> Tensor:
-        """Return mean photons per camera pixel, ``(planes, y, x)``, of all or some planes."""
+        """Return mean photons per camera pixel, ``(planes, y, x)``, of all or some planes.
+
+        A specimen in tissue is imaged by `fluofocus.simulate.tissue_imaging`.
+        """
+        if specimen.tissue is not None:
+            return self._in_tissue(specimen.tissue)(specimen, planes)
         spectrum, occupied = slab_spectra(specimen)
         wanted = range(len(self.planes_um)) if planes is None else planes
         step = self.grid.oversampling
@@ -138,11 +173,6 @@ def _ball_form_factor(fy: Tensor, fx: Tensor, radius_um: float) -> Tensor:
     safe = q.clamp(min=0.05)
     exact = 3 * (torch.sin(safe) - safe * torch.cos(safe)) / safe**3
     return torch.where(q < 0.05, 1 - q**2 / 10, exact)
-
-
-def _at_depth(microscope: Microscope, depth_um: float) -> Microscope:
-    depth = max(0.0, microscope.emitter_depth_um + depth_um)
-    return microscope.model_copy(update={"emitter_depth_um": depth})
 
 
 def _psf_pixels(microscope: Microscope, defocus_um: float) -> int:

@@ -7,28 +7,18 @@ relative: exposure is set when the image is recorded.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
+from fluofocus.simulate.brain_slice import BrainSlice
 from fluofocus.simulate.drawing import draw_ellipsoids, draw_points, random_curves, smooth_noise
+from fluofocus.simulate.phantom import NonNegative, Phantom, Positive, truth_of
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-
-
-class Phantom(BaseModel, ABC):
-    """A kind of specimen and its parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @abstractmethod
-    def draw(self, grid: SpecimenGrid, generator: torch.Generator) -> Specimen:
-        """Draw one specimen; the same generator state gives the same specimen."""
+__all__ = ["PHANTOMS", "Beads", "BrainSlice", "Cells", "Filaments", "Nuclei", "Phantom", "Worm"]
 
 
 class Beads(Phantom):
@@ -63,7 +53,7 @@ class Beads(Phantom):
             ball_positions_um=positions,
             ball_photons=spread,
             ball_radius_um=torch.full((count,), self.diameter_um / 2),
-            truth=_truth("bead", positions, torch.full((count,), self.diameter_um)),
+            truth=truth_of("bead", positions, torch.full((count,), self.diameter_um)),
         )
 
     def _depth(self, grid: SpecimenGrid, y: Tensor, generator: torch.Generator) -> Tensor:
@@ -271,22 +261,8 @@ def _nuclei_specimen(
     draw_ellipsoids(
         volume, grid, centres.to(volume), radii.to(volume), photons.to(volume), texture=texture
     )
-    truth = _truth("nucleus", centres, 2 * radii.mean(dim=1), names)
+    truth = truth_of("nucleus", centres, 2 * radii.mean(dim=1), names)
     return Specimen(grid, volume=volume, truth=truth)
-
-
-def _truth(
-    kind: str, positions_um: Tensor, diameters_um: Tensor, groups: list[str] | None = None
-) -> tuple[dict[str, Any], ...]:
-    rows = zip(positions_um.tolist(), diameters_um.tolist(), strict=True)
-    entries = []
-    for index, ((z, y, x), diameter) in enumerate(rows):
-        entry = {"kind": kind, "id": index, "z_um": z, "y_um": y, "x_um": x}
-        entry["diameter_um"] = diameter
-        if groups is not None:
-            entry["group"] = groups[index]
-        entries.append(entry)
-    return tuple(entries)
 
 
 PHANTOMS: dict[str, type[Phantom]] = {
@@ -295,4 +271,5 @@ PHANTOMS: dict[str, type[Phantom]] = {
     "filaments": Filaments,
     "worm": Worm,
     "cells": Cells,
+    "brain_slice": BrainSlice,
 }

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fluofocus.simulate.tissue import Tissue
+
 
 @dataclass(frozen=True)
 class SpecimenGrid:
@@ -69,6 +71,8 @@ class Specimen:
         ``(N,)``.
     truth
         One entry per object, with its position, size and identity.
+    tissue
+        What scatters the light, or None.
     """
 
     grid: SpecimenGrid
@@ -77,6 +81,7 @@ class Specimen:
     ball_photons: Tensor = field(default_factory=lambda: torch.zeros(0))
     ball_radius_um: Tensor = field(default_factory=lambda: torch.zeros(0))
     truth: tuple[dict[str, Any], ...] = ()
+    tissue: Tissue | None = None
 
     def trimmed(self) -> Specimen:
         """Return the same emitters on a grid without the empty slabs above and below them."""

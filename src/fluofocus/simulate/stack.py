@@ -17,13 +17,13 @@ from fluofocus.optics.microscope import Microscope
 from fluofocus.simulate.camera import expected_counts, record
 from fluofocus.simulate.draws import make_phantom
 from fluofocus.simulate.image_formation import ImageFormation
-from fluofocus.simulate.specimen import Specimen, SpecimenGrid
+from fluofocus.simulate.specimen import SpecimenGrid
 from fluofocus.units import FloatArray, nm_to_um
 
 Positions = Sequence[float] | npt.NDArray[np.floating[Any]]
 
 HALF_DEPTH_UM = 10.0
-"""Specimens reach at least this far above and below depth zero, and as far as the planes."""
+"""How far most specimens reach above and below depth zero."""
 
 THICKEST_SLAB_UM = 0.5
 """Most that a slab, into which specimens are cut, may be thick."""
@@ -95,38 +95,61 @@ def simulate_stack(
     FluoFocusError
         If there is no such phantom or a number is not possible.
     """
-    planes = _checked_planes(planes_um)
-    _check_exposure(shape_yx, peak_photons, background_photons, seed)
+    planes = checked_planes(planes_um)
+    check_exposure(shape_yx, peak_photons, background_photons, seed)
     configured = make_phantom(phantom, dict(phantom_parameters or {}))
     generator = torch.Generator().manual_seed(seed)
-    grid = SpecimenGrid(shape_yx, microscope.pixel_size_um, _slab_depths_um(microscope, planes))
+    depths = slab_depths_um(planes, configured.half_depth_um, _thickest_slab_um(microscope))
+    grid = SpecimenGrid(shape_yx, microscope.pixel_size_um, depths)
     specimen = configured.draw(grid, generator).trimmed()
-    photons = _exposed(microscope, specimen, planes, peak_photons, depth_dependent)
-    photons = photons + background_photons
+    images = ImageFormation(
+        microscope, specimen.grid, torch.tensor(planes), depth_dependent=depth_dependent
+    )
+    photons = exposed(images(specimen), peak_photons) + background_photons
+    return recorded(photons, microscope, generator, specimen.truth, planes, seed)
+
+
+def exposed(photons: torch.Tensor, peak_photons: float) -> torch.Tensor:
+    """Scale a stack so that its brightest pixel has ``peak_photons``."""
+    peak = float(photons.max())
+    if peak <= 0:
+        raise FluoFocusError("The specimen is empty: raise the number or size of its objects.")
+    return photons * (peak_photons / peak)
+
+
+def recorded(
+    photons: torch.Tensor,
+    microscope: Microscope,
+    generator: torch.Generator,
+    truth: tuple[dict[str, Any], ...],
+    planes_um: tuple[float, ...],
+    seed: int,
+) -> SimulatedStack:
+    """Record mean photons ``(Z, Y, X)`` by the microscope's camera."""
     counts = record(photons, microscope.camera, generator).numpy()
     _warn_if_saturated(counts, microscope.camera.bit_depth)
     return SimulatedStack(
         counts=counts.astype(np.uint16),
         clean_counts=expected_counts(photons, microscope.camera).numpy(),
-        truth=specimen.truth,
-        planes_um=planes,
+        truth=truth,
+        planes_um=planes_um,
         seed=seed,
         microscope=microscope,
     )
 
 
-def _checked_planes(
-    planes_um: Positions,
-) -> tuple[float, ...]:
+def checked_planes(planes_um: Positions) -> tuple[float, ...]:
+    """Return focal planes as numbers, or raise a `FluoFocusError` if they do not rise."""
     planes = tuple(float(plane) for plane in planes_um)
     if not planes or not np.isfinite(planes).all() or (np.diff(planes) <= 0).any():
         raise FluoFocusError("The focal planes must be finite numbers of µm, from low to high.")
     return planes
 
 
-def _check_exposure(
+def check_exposure(
     shape_yx: tuple[int, int], peak_photons: float, background_photons: float, seed: int
 ) -> None:
+    """Raise a `FluoFocusError` unless the numbers describe a possible exposure."""
     if min(shape_yx) < 1:
         raise FluoFocusError(f"A field of {shape_yx[0]} x {shape_yx[1]} pixels holds no image.")
     if not (np.isfinite(peak_photons) and peak_photons > 0):
@@ -137,44 +160,33 @@ def _check_exposure(
         raise FluoFocusError(f"A seed must be a whole number from zero, not {seed}.")
 
 
-def _slab_depths_um(microscope: Microscope, planes: tuple[float, ...]) -> tuple[float, ...]:
+def slab_depths_um(
+    planes_um: tuple[float, ...], half_depth_um: float, thickest_um: float
+) -> tuple[float, ...]:
     """Return even slabs over the specimen's depth and all planes.
 
-    They are at most half a depth of field thick, and thickness and spacing of the planes
-    are multiples of each other, so that few different defoci occur.
+    Their thickness and the spacing of the planes are multiples of each other, so that few
+    different defoci occur.
     """
+    spacing = float(np.diff(planes_um).min()) if len(planes_um) > 1 else thickest_um
+    if spacing > thickest_um:
+        slab = spacing / math.ceil(spacing / thickest_um - 1e-6)
+    else:
+        slab = spacing * math.floor(thickest_um / spacing + 1e-6)
+    below = max(0, math.ceil((planes_um[0] + half_depth_um) / slab - 1e-6))
+    reach = max(planes_um[-1], half_depth_um) - planes_um[0]
+    above = math.ceil(reach / slab - 1e-6)
+    return tuple(planes_um[0] + slab * index for index in range(-below, above + 1))
+
+
+def _thickest_slab_um(microscope: Microscope) -> float:
+    """Half a depth of field, or `THICKEST_SLAB_UM`."""
     depth_of_field_um = (
         microscope.immersion_index
         * nm_to_um(microscope.emission_wavelength_nm)
         / microscope.numerical_aperture**2
     )
-    thickest = min(THICKEST_SLAB_UM, depth_of_field_um / 2)
-    spacing = float(np.diff(planes).min()) if len(planes) > 1 else thickest
-    if spacing > thickest:
-        slab = spacing / math.ceil(spacing / thickest - 1e-6)
-    else:
-        slab = spacing * math.floor(thickest / spacing + 1e-6)
-    below = max(0, math.ceil((planes[0] + HALF_DEPTH_UM) / slab - 1e-6))
-    reach = max(planes[-1], HALF_DEPTH_UM) - planes[0]
-    above = math.ceil(reach / slab - 1e-6)
-    return tuple(planes[0] + slab * index for index in range(-below, above + 1))
-
-
-def _exposed(
-    microscope: Microscope,
-    specimen: Specimen,
-    planes: tuple[float, ...],
-    peak_photons: float,
-    depth_dependent: bool,
-) -> torch.Tensor:
-    images = ImageFormation(
-        microscope, specimen.grid, torch.tensor(planes), depth_dependent=depth_dependent
-    )
-    photons = images(specimen)
-    peak = float(photons.max())
-    if peak <= 0:
-        raise FluoFocusError("The specimen is empty: raise the number or size of its objects.")
-    return photons * (peak_photons / peak)
+    return min(THICKEST_SLAB_UM, depth_of_field_um / 2)
 
 
 def _warn_if_saturated(counts: FloatArray, bit_depth: int) -> None:
@@ -183,5 +195,5 @@ def _warn_if_saturated(counts: FloatArray, bit_depth: int) -> None:
         warnings.warn(
             f"{saturated} pixels are saturated: lower peak_photons or the camera's gain.",
             FluoFocusWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
