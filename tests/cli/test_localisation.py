@@ -65,6 +65,22 @@ def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
     assert (files / "dof" / "localisation.png").is_file()
 
 
+def test_a_threshold_counts_in_the_noise_of_the_recorded_image(run: Callable, files: Path) -> None:
+    found = {}
+    for name, options in {
+        "own": "",
+        "recorded": "--noise-from reference.ome.tif",
+        "high": "--noise-from native.ome.tif --threshold 1000 --min-contrast 0",
+    }.items():
+        words = f"measure localisation refocused.ome.tif --truth truth.json {options} -o {name}"
+        outcome = run(words)
+        assert outcome.code == 0 or name == "high", outcome.err
+        found[name] = outcome
+    rows = (files / "own" / "localisation.csv").read_text()
+    assert (files / "recorded" / "localisation.csv").read_text() == rows
+    assert "no beads in refocused.ome.tif" in found["high"].err
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -75,6 +91,12 @@ def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
         ("localisation reference.ome.tif --truth missing.json", "check its name"),
         ("localisation reference.ome.tif --truth truth.json --edge 60", "nothing is left"),
         ("localisation reference.ome.tif --truth truth.json --tolerance 0", "above 0 µm"),
+        ("localisation reference.ome.tif --truth truth.json --threshold 0", "above 0, not 0"),
+        ("localisation reference.ome.tif --truth truth.json --min-contrast 1", "is a share"),
+        (
+            "localisation reference.ome.tif --truth truth.json --noise-from native.ome.tif",
+            "has 9 planes where 1 are",
+        ),
         (
             "depth-of-field reference.ome.tif --native native.ome.tif --truth truth.json",
             "needs a stack",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.measure.beads import image_noise, match_beads
 from fluofocus.measure.depth_of_field import depth_of_field
 from fluofocus.measure.localisation import locate, score_positions
 
@@ -95,3 +96,32 @@ def test_a_score_that_never_holds_has_no_depth() -> None:
 def test_scores_and_planes_must_agree(z: list[float]) -> None:
     with pytest.raises(FluoFocusError, match="one score for each defocus"):
         depth_of_field(z, [0.1, 0.2, 0.3], 0.5)
+
+
+def test_what_is_found_by_noise_does_not_depend_on_the_brightest_bead(
+    known_px: np.ndarray,
+) -> None:
+    dim = beads(known_px, peak=100.0)
+    with_bright = dim.copy()
+    with_bright[3:6, 3:6] += 1e4
+    assert len(locate(with_bright)) < len(known_px)
+    for image in (dim, with_bright):
+        near = match_beads(locate(image, min_contrast=0.0), known_px, tolerance=2.0)
+        assert near.found_fraction == 1
+
+
+def test_an_image_without_noise_takes_that_of_another(known_px: np.ndarray) -> None:
+    few = known_px[::6]
+    recorded = beads(few, size=128, peak=100.0)
+    noise = image_noise(recorded)
+    assert noise == pytest.approx(np.sqrt(50) / (2 * np.sqrt(np.pi)), rel=0.2)
+    clean = np.zeros_like(recorded)
+    clean[tuple(np.round(few).astype(int).T)] = 1000
+    clean[110:112, 110] = 20  # a false spot: of no noise it stands out, of the input's it does not
+    own, given = (
+        match_beads(locate(clean, min_contrast=0.0, noise=noise_given), few, tolerance=2.0)
+        for noise_given in (None, noise)
+    )
+    assert own.spurious_count == 1
+    assert given.spurious_count == 0
+    assert given.found_fraction == 1

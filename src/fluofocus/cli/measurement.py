@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,6 +87,16 @@ def localisation(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table and figure.")],
     tolerance: Annotated[float, typer.Option(help="Largest distance of a match, in µm.")] = 0.25,
     edge: Annotated[int, typer.Option(min=0, help="Pixels at each edge that do not count.")] = 5,
+    threshold: Annotated[
+        float, typer.Option(help="Height of a bead, in standard deviations of the noise.")
+    ] = 6.0,
+    min_contrast: Annotated[
+        float, typer.Option(help="Height of a bead as a share of the brightest one's.")
+    ] = 0.05,
+    noise_from: Annotated[
+        Path | None,
+        typer.Option(help="Recorded image whose noise counts: a refocused one's input."),
+    ] = None,
     pixel_size: Annotated[
         float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
     ] = None,
@@ -93,8 +104,15 @@ def localisation(
     """Locate beads and compare them with known ones: Jaccard index and lateral error."""
     from fluofocus.report.localisation import HEADER, plot_scores, write_scores
 
+    if not threshold > 0:
+        raise FluoFocusError(f"--threshold must be above 0, not {threshold:g}.")
+    if not 0 <= min_contrast < 1:
+        raise FluoFocusError(f"--min-contrast is a share from 0 to below 1, not {min_contrast:g}.")
     require_folder(output)
-    series = [_scored(path, truth, tolerance, edge, pixel_size) for path in images]
+    score = functools.partial(
+        _scored, noise_threshold=threshold, min_contrast=min_contrast, noise_from=noise_from
+    )
+    series = [score(path, truth, tolerance, edge, pixel_size) for path in images]
     output.mkdir(parents=True, exist_ok=True)
     scores = [each for one in series for each in one]
     write_scores(scores, output / "localisation.csv")
@@ -147,7 +165,15 @@ def depth_of_field(
 
 
 def _scored(
-    path: Path, truth: Path, tolerance_um: float, edge_px: int, pixel_size_um: float | None
+    path: Path,
+    truth: Path,
+    tolerance_um: float,
+    edge_px: int,
+    pixel_size_um: float | None,
+    *,
+    noise_threshold: float = 6.0,
+    min_contrast: float = 0.05,
+    noise_from: Path | None = None,
 ) -> list[PlaneScore]:
     from fluofocus.report.localisation import score_file
 
@@ -159,6 +185,9 @@ def _scored(
             truth,
             tolerance_um=tolerance_um,
             edge_px=edge_px,
+            noise_threshold=noise_threshold,
+            min_contrast=min_contrast,
+            noise_from=noise_from,
             pixel_size_um=pixel_size_um,
             progress=update,
         )

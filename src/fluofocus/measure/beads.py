@@ -49,6 +49,7 @@ def find_beads(
     separation_px: int = 2,
     noise_threshold: float = 6.0,
     min_contrast: float = 0.05,
+    noise: float | None = None,
 ) -> FoundBeads:
     """Find beads as local maxima of a smoothed image that stand out from its noise.
 
@@ -62,10 +63,13 @@ def find_beads(
         A maximum is the largest value within this many pixels along y and x.
     noise_threshold : float
         Height over the background (median) that a peak needs, in standard deviations of the
-        smoothed image's noise, taken from its median absolute deviation.
+        smoothed image's noise.
     min_contrast : float
         Height it needs as a share of the highest peak, so that the rings around bright
         beads in noise-free images are not taken for beads.
+    noise : float, optional
+        That standard deviation; by default `image_noise` of the image. For a network's output,
+        which shows no noise where there is no bead, give that of the image it was made from.
 
     Returns
     -------
@@ -80,7 +84,7 @@ def find_beads(
     smooth = ndimage.gaussian_filter(checked_plane(image), smoothing_px)
     background = np.median(smooth)
     smooth -= background
-    noise = MAD_TO_SIGMA * np.median(np.abs(smooth))
+    noise = _deviation(smooth) if noise is None else noise
     threshold = max(noise_threshold * noise, min_contrast * smooth.max())
     # Rounding makes the smoothed image of a constant one not quite constant.
     threshold = max(threshold, 1e-9 * abs(background))
@@ -93,6 +97,21 @@ def find_beads(
     order = np.argsort(-height, kind="stable")
     yx_px = _refined_by_parabola(smooth, yx[order])
     return FoundBeads(yx_px, height[order], _nearest_distance(yx_px))
+
+
+def image_noise(image: AnyArray, *, smoothing_px: float = 1.0) -> float:
+    """Return the standard deviation of the noise that smoothing leaves in an image (Y, X).
+
+    It is taken from the median absolute deviation, so that beads do not count as long as they
+    cover less than half of the image.
+
+    Raises
+    ------
+    FluoFocusError
+        If the image is not two-dimensional, or holds NaN or infinite values.
+    """
+    smooth = ndimage.gaussian_filter(checked_plane(image), smoothing_px)
+    return _deviation(smooth - np.median(smooth))
 
 
 @dataclass(frozen=True)
@@ -200,6 +219,10 @@ def _cheapest_pairs(
     row, column = min_weight_full_bipartite_matching(cost)
     real = column < columns
     return row[real], column[real]
+
+
+def _deviation(centred: Array) -> float:
+    return float(MAD_TO_SIGMA * np.median(np.abs(centred)))
 
 
 def _refined_by_parabola(image: Array, yx: npt.NDArray[np.intp]) -> Array:

@@ -35,13 +35,28 @@ class Localisation:
     ----------
     offset_um : ndarray (M, 2)
         Found minus known position (y, x), of those matched one to one.
-    found_count, known_count : int
-        How many there were to match.
+    known_index : ndarray (M,)
+        Which of the known positions each of them is.
+    missed_index : ndarray
+        Which known positions were not found, of those that count.
+    spurious_px : ndarray (S, 2)
+        Positions found that match no known one, of those that count.
     """
 
     offset_um: Array
-    found_count: int
-    known_count: int
+    known_index: npt.NDArray[np.intp]
+    missed_index: npt.NDArray[np.intp]
+    spurious_px: Array
+
+    @property
+    def found_count(self) -> int:
+        """Points found that count."""
+        return self.matched_count + len(self.spurious_px)
+
+    @property
+    def known_count(self) -> int:
+        """Known points that count."""
+        return self.matched_count + len(self.missed_index)
 
     @property
     def matched_count(self) -> int:
@@ -72,7 +87,13 @@ class Localisation:
         return float(np.sqrt(np.square(self.offset_um).sum(axis=1).mean()))
 
 
-def locate(image: AnyArray, *, noise_threshold: float = 6.0, min_contrast: float = 0.05) -> Array:
+def locate(
+    image: AnyArray,
+    *,
+    noise_threshold: float = 6.0,
+    min_contrast: float = 0.05,
+    noise: float | None = None,
+) -> Array:
     """Find points of an image to a fraction of a pixel: maxima, then Gaussian fits.
 
     Where a fit does not settle close to its maximum, the top of a parabola through it counts.
@@ -81,8 +102,9 @@ def locate(image: AnyArray, *, noise_threshold: float = 6.0, min_contrast: float
     ----------
     image : ndarray (Y, X)
         Intensities.
-    noise_threshold, min_contrast
-        As of `fluofocus.measure.find_beads`.
+    noise_threshold, min_contrast, noise
+        As of `fluofocus.measure.beads.find_beads`. With a ``min_contrast`` of 0 the brightest
+        bead decides nothing, and what is found depends on the noise alone.
 
     Returns
     -------
@@ -90,7 +112,9 @@ def locate(image: AnyArray, *, noise_threshold: float = 6.0, min_contrast: float
         Positions (y, x) in px, brightest first.
     """
     plane = np.asarray(image, dtype=float)
-    found = find_beads(plane, noise_threshold=noise_threshold, min_contrast=min_contrast)
+    found = find_beads(
+        plane, noise_threshold=noise_threshold, min_contrast=min_contrast, noise=noise
+    )
     if not len(found) or min(plane.shape) < WINDOW_PX:
         return found.yx_px
     half = WINDOW_PX // 2
@@ -133,11 +157,12 @@ def score_positions(
     counts_found, counts_known = _inside(found_px, inside_px), _inside(known_px, inside_px)
     both = counts_known[matches.known_index] | counts_found[matches.found_index]
     matched_found, matched_known = matches.found_index[both], matches.known_index[both]
-    counts_found[matched_found], counts_known[matched_known] = True, True
+    counts_found[matched_found], counts_known[matched_known] = False, False
     return Localisation(
         offset_um=(found_px[matched_found] - known_px[matched_known]) * pixel_size_um,
-        found_count=int(counts_found.sum()),
-        known_count=int(counts_known.sum()),
+        known_index=matched_known,
+        missed_index=np.flatnonzero(counts_known),
+        spurious_px=found_px[counts_found],
     )
 
 

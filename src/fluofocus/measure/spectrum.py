@@ -50,7 +50,7 @@ def power_spectrum(image: AnyArray, voxel_size_um: Sequence[float]) -> Shells:
     voxel_size_um
         Spacing along each axis.
     """
-    values = _tapered(image, voxel_size_um)
+    values = tapered(image, voxel_size_um)
     power = np.abs(np.fft.fftn(values)) ** 2
     power = power / power.mean()
     shells, count = _shells(values.shape, voxel_size_um)
@@ -74,7 +74,7 @@ def fourier_shell_correlation(
             f"Images of shapes {np.shape(image)} and {np.shape(other)} cannot be compared: crop "
             "them to the same field."
         )
-    first, second = (np.fft.fftn(_tapered(x, voxel_size_um)) for x in (image, other))
+    first, second = (np.fft.fftn(tapered(x, voxel_size_um)) for x in (image, other))
     shells, count = _shells(first.shape, voxel_size_um)
     cross, one, two = (
         np.bincount(shells.ravel(), weights.ravel(), minlength=count + 1)[:count]
@@ -119,7 +119,7 @@ def support_per_um(
     ndarray (axes,)
         In periods per µm.
     """
-    values = _tapered(image, voxel_size_um)
+    values = tapered(image, voxel_size_um)
     power = np.abs(np.fft.fftn(values)) ** 2
     reaches = []
     for axis, spacing in enumerate(voxel_size_um):
@@ -134,7 +134,14 @@ def support_per_um(
     return np.array(reaches)
 
 
-def _tapered(image: AnyArray, voxel_size_um: Sequence[float]) -> Array:
+def tapered(image: AnyArray, voxel_size_um: Sequence[float]) -> Array:
+    """Return an image without its mean, falling to zero towards its edges.
+
+    Raises
+    ------
+    FluoFocusError
+        If it is neither 2D nor 3D, or holds values that are not finite.
+    """
     values = np.asarray(image, dtype=float)
     if values.ndim not in (2, 3) or len(voxel_size_um) != values.ndim:
         raise FluoFocusError(

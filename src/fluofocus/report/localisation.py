@@ -15,7 +15,7 @@ import xarray as xr
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
 from fluofocus.io.stack import voxel_size_um
-from fluofocus.measure.beads import Array
+from fluofocus.measure.beads import Array, image_noise
 from fluofocus.measure.depth_of_field import depth_of_field
 from fluofocus.measure.localisation import Localisation, locate, score_positions
 from fluofocus.report.drawing import new_figure, save_figure
@@ -87,27 +87,42 @@ def score_file(
     *,
     tolerance_um: float,
     edge_px: int,
+    noise_threshold: float = 6.0,
+    min_contrast: float = 0.05,
+    noise_from: str | Path | None = None,
     pixel_size_um: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[PlaneScore]:
     """Score each plane of an image (Y, X) or stack (Z, Y, X) against known positions.
 
+    Parameters
+    ----------
+    noise_threshold, min_contrast
+        What counts as a bead, see `fluofocus.measure.beads.find_beads`.
+    noise_from
+        A recorded image, or as many planes as the stack has, whose noise counts in place of
+        the stack's own: for a network's output, its input.
+
     Raises
     ------
     FluoFocusError
-        If a file cannot be read, the image has other axes, or no plane of it holds a bead.
+        If a file cannot be read, an image has other axes or another number of planes, or no
+        plane of it holds a bead.
     """
-    stack = read_stack(path, pixel_size_um=pixel_size_um).squeeze(drop=True)
-    if stack.dims not in (("Z", "Y", "X"), ("Y", "X")):
-        axes = "".join(map(str, stack.dims))
-        raise FluoFocusError(f"{path} has the axes {axes}: give an image or a stack (Z, Y, X).")
+    stack = _planes(path, pixel_size_um)
     pixel_um = voxel_size_um(stack)[1]
     known = known_beads_px(truth, pixel_um)
     planes = stack.expand_dims("Z") if stack.ndim == 2 else stack
     inside = _without_rim(planes, edge_px)
+    noise = _noise_of_planes(noise_from, planes.sizes["Z"])
     scores = []
     for index in range(planes.sizes["Z"]):
-        found = locate(planes.isel(Z=index).values)
+        found = locate(
+            planes.isel(Z=index).values,
+            noise_threshold=noise_threshold,
+            min_contrast=min_contrast,
+            noise=noise[index],
+        )
         score = score_positions(
             found, known, pixel_size_um=pixel_um, tolerance_um=tolerance_um, inside_px=inside
         )
@@ -117,6 +132,29 @@ def score_file(
     if not any(each.score.found_count for each in scores):
         raise FluoFocusError(f"There are no beads in {path}: check that it shows more than noise.")
     return scores
+
+
+def _planes(path: str | Path, pixel_size_um: float | None = None) -> xr.DataArray:
+    stack = read_stack(path, pixel_size_um=pixel_size_um).squeeze(drop=True)
+    if stack.dims not in (("Z", "Y", "X"), ("Y", "X")):
+        axes = "".join(map(str, stack.dims))
+        raise FluoFocusError(f"{path} has the axes {axes}: give an image or a stack (Z, Y, X).")
+    return stack
+
+
+def _noise_of_planes(path: str | Path | None, count: int) -> list[float | None]:
+    """Return the noise of each plane of a file, or of its one image for all; None without it."""
+    if path is None:
+        return [None] * count
+    recorded = _planes(path)
+    if recorded.ndim == 2:
+        return [image_noise(recorded.values)] * count
+    if recorded.sizes["Z"] != count:
+        raise FluoFocusError(
+            f"{path} has {recorded.sizes['Z']} planes where {count} are to be located: give one "
+            "image, or a plane for each."
+        )
+    return [image_noise(plane) for plane in recorded.values]
 
 
 def _without_rim(

@@ -1,0 +1,172 @@
+"""The ways from a recorded image to one that is compared with the confocal one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.measure.beads import image_noise
+from fluofocus.models.bundle import Model, load_model
+from fluofocus.refocus.engine import refocus
+from fluofocus.reproduce.w_net.classical import matched_filter, richardson_lucy
+from fluofocus.reproduce.w_net.fields import BACKGROUND_PHOTONS, Field, Kind, Plane
+from fluofocus.reproduce.w_net.scores import FieldScore, score_image
+from fluofocus.units import AnyArray, FloatArray
+
+W_NET, W_NET_WIDEFIELD, U_NET = (
+    "W-Net, double helix",
+    "W-Net, wide-field",
+    "U-Net, double helix",
+)
+SCANNED, SCANNED_LONG = "scanned wide-field", "scanned wide-field, exposed as the helix"
+W_NET_LONG = "W-Net, wide-field, exposed as the helix"
+FILTER, DECONVOLVED = "matched filter, double helix", "Richardson-Lucy, double helix"
+LEFT_OUT = "none"
+INPUTS = {W_NET: Kind.HELIX, W_NET_WIDEFIELD: Kind.WIDEFIELD, U_NET: Kind.HELIX}
+"""What the model of each role is given."""
+
+SCANNED_THRESHOLD = 6.0
+"""Height of a bead in recorded images, in standard deviations of their noise, as a rule."""
+
+FILTER_NOISE_SHARE = 3e-4
+ITERATIONS = 80
+
+NATIVE_UM = (-0.15, -0.05, 0.0, 0.05, 0.15)
+"""Planes within the depth of field of the objective, as the paper has it."""
+PLANES_UM = tuple(round(0.5 * step, 1) for step in range(-16, 17))
+FIGURE_3_UM = (-3.0, 1.5, 6.0)
+COARSE_UM = tuple(1.5 * step for step in range(-5, 6))
+"""For methods that take long; the planes of Figure 3 are among them."""
+
+Make = Callable[[FloatArray, Plane], AnyArray]
+"""Turns counts recorded in a plane into an image of the beads in focus."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One line of the figures.
+
+    Attributes
+    ----------
+    planes_um : tuple of float
+        Defocus of the input at which it is tried.
+    noise_threshold : float, optional
+        How many standard deviations of the noise a bead must stand out by; None before it is
+        tuned.
+    own_noise : bool
+        Whether beads must stand out from the noise of what it makes, in place of that of what
+        it is given.
+    """
+
+    name: str
+    kind: Kind
+    planes_um: tuple[float, ...]
+    make: Make
+    noise_threshold: float | None = None
+    own_noise: bool = False
+
+    def score(self, recorded: Mapping[Kind, FloatArray], plane: Plane, field: Field) -> FieldScore:
+        """Score what it makes of a recorded field."""
+        counts = recorded[self.kind]
+        if self.noise_threshold is None:
+            raise ValueError(f"{self.name} has no threshold yet")
+        return score_image(
+            self.make(counts, plane),
+            field,
+            plane.bench.pixel_um,
+            noise_threshold=self.noise_threshold,
+            noise=None if self.own_noise else image_noise(counts),
+        )
+
+
+def open_models(models: Mapping[str, str]) -> dict[str, Model]:
+    """Load the model of each role; those given as ``none`` are left out.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is no such model, it was made for other images than its role needs, or all are
+        left out.
+    """
+    opened = {role: load_model(model) for role, model in models.items() if model != LEFT_OUT}
+    if not opened:
+        raise FluoFocusError("All models are left out: give at least one of them.")
+    for role, model in opened.items():
+        if role in INPUTS and input_kind(model) is not INPUTS[role]:
+            raise FluoFocusError(
+                f"The model {models[role]} was trained on {input_kind(model)} images, where "
+                f"'{role}' needs {INPUTS[role]} ones: give another model, or '{LEFT_OUT}'."
+            )
+    return opened
+
+
+def input_kind(model: Model) -> Kind:
+    """Return which images a model was trained on."""
+    return Kind.WIDEFIELD if model.card.microscope.pupil_mask is None else Kind.HELIX
+
+
+def all_methods(models: Mapping[str, Model]) -> list[Method]:
+    """Return every method that there is a model for, and those that need none."""
+    methods = [
+        _network(role, model, input_kind(model), COARSE_UM if role == U_NET else PLANES_UM)
+        for role, model in models.items()
+    ]
+    if W_NET_WIDEFIELD in models:
+        methods.append(_network(W_NET_LONG, models[W_NET_WIDEFIELD], Kind.LONG, COARSE_UM))
+    fine = tuple(sorted({*PLANES_UM, *NATIVE_UM}))
+    return [
+        *methods,
+        Method(SCANNED, Kind.WIDEFIELD, fine, _as_it_is, SCANNED_THRESHOLD, own_noise=True),
+        Method(SCANNED_LONG, Kind.LONG, fine, _as_it_is, SCANNED_THRESHOLD, own_noise=True),
+        Method(FILTER, Kind.HELIX, COARSE_UM, _filtered, own_noise=True),
+        Method(DECONVOLVED, Kind.HELIX, COARSE_UM, _deconvolved),
+    ]
+
+
+def _network(name: str, model: Model, kind: Kind, planes_um: tuple[float, ...]) -> Method:
+    low, high = model.card.training.defocus_um
+    return Method(
+        name,
+        kind,
+        tuple(z for z in planes_um if low <= -z <= high),
+        lambda counts, plane: refocused(model, counts, plane)[-1],
+    )
+
+
+def refocused(model: Model, counts: FloatArray, plane: Plane) -> FloatArray:
+    """Bring a recorded image to focus: ``(C, Y, X)``, the output last.
+
+    Before it comes the image between two networks in a row, if the model has two.
+    """
+    both = refocus(
+        counts,
+        model,
+        z_um=[0.0 - plane.z_um],
+        pixel_size_um=plane.bench.pixel_um,
+        intermediate=model.network.has_intermediate,
+    ).to_numpy()
+    return np.asarray(both.reshape(-1, *counts.shape)[::-1])
+
+
+def _as_it_is(counts: FloatArray, plane: Plane) -> FloatArray:
+    return counts
+
+
+def _filtered(counts: FloatArray, plane: Plane) -> FloatArray:
+    return matched_filter(counts, plane.helix_psf, noise_share=FILTER_NOISE_SHARE)
+
+
+def _deconvolved(counts: FloatArray, plane: Plane) -> FloatArray:
+    camera = plane.bench.masked.camera
+    gain = camera.quantum_efficiency * camera.gain_counts_per_electron
+    # read noise as photons, so that pixels are distributed nearly as photons are
+    extra = (camera.read_noise_electrons / camera.quantum_efficiency) ** 2
+    return richardson_lucy(
+        (counts - camera.offset_counts) / gain + extra,
+        plane.helix_psf,
+        background=BACKGROUND_PHOTONS * plane.bench.longer + extra,
+        iterations=ITERATIONS,
+    )
