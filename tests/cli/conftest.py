@@ -155,6 +155,11 @@ def _write_models(folder: Path) -> None:
         }
     )
     save_model(Model(able, build_network("swift", SMALL_SWIFT)), folder / "able.safetensors")
+    config = {"refocusing": SMALL_SWIFT, "sharpening": SMALL_SWIFT}
+    two = card.model_copy(
+        update={"name": "two", "architecture": "w_net", "architecture_config": config}
+    )
+    save_model(Model(two, build_network("w_net", config)), folder / "two.safetensors")
     weights, whole = load_file(path), path.read_bytes()
 
     def save(name: str, text: str, digest: str) -> None:

@@ -59,6 +59,7 @@ SEVERAL = [
     ("able", "stack.ome.tif --plane 0 --plane 1 --plane 5", "no plane 5"),
     ("toy", "stack.ome.tif --plane 0 --plane 1", "trained for one input plane but 2 are given"),
     ("toy", "good.ome.tif --uncertainty", "no error output", "leave out --uncertainty"),
+    ("able", "good.ome.tif --intermediate", "one network", "leave out --intermediate"),
     ("able", "good.ome.tif --surface heights-nan.tif", "NaN or infinite"),
 ]
 OUTPUTS = [

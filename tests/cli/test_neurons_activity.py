@@ -19,6 +19,7 @@ from fluofocus.simulate.calcium import draw_traces
 
 FRAMES, PIXEL_UM, STEP_UM = 40, 0.325, 1.0
 PLACES_PX = np.array([(y, x) for y in (10, 30) for x in (12, 34, 56, 78, 100)])
+DEMIXED = "--model air20x-nuclei --demix --microscope olympus-20x-0.75"
 WRITTEN = {
     "traces.csv",
     "neurons.csv",
@@ -123,7 +124,8 @@ def test_channels_can_be_chosen(run: Callable, films: Path, tmp_path: Path) -> N
     assert both == swapped != wrong
 
 
-def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reading", ["--less-haze", "--demix --microscope olympus-20x-0.75"])
+def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path, reading: str) -> None:
     traces = draw_traces(8, 26, seed=3, clusters=2, shared_rate_hz=0.3)
     lapse = simulate_activity(
         preset("olympus-20x-0.75"),
@@ -136,7 +138,7 @@ def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path) -> None
     write_stack(tmp_path / "film.ome.tif", film)
     outcome = run(
         f"neurons activity {tmp_path}/film.ome.tif -o {tmp_path}/out --model air20x-nuclei "
-        "--z=-8:8:2 --clusters 2 --less-haze"
+        f"--z=-8:8:2 --clusters 2 {reading}"
     )
     assert outcome.code == 0, outcome.err
     middle = lapse.positions_um + lapse.motion_um[13]
@@ -150,6 +152,7 @@ def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path) -> None
     assert np.ptp(found[:, 0]) > 3  # they do not all lie in the plane that was recorded
     record = json.loads((tmp_path / "out/settings.json").read_text(encoding="utf-8"))
     assert record["settings"]["model"] == "air20x-nuclei"
+    assert record["settings"]["demix"] == ("demix" in reading)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,11 @@ def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path) -> None
         ("both.ome.tif --green 2", "has no channel 2"),
         ("still.ome.tif", "is no time-lapse"),
         ("scans.ome.tif --model air20x-nuclei", "leave out --model"),
+        ("both.ome.tif --model air20x-nuclei --demix", "--demix needs what took the film"),
+        ("both.ome.tif --demix --microscope olympus-20x-0.75", "how deep the neurons lie"),
+        (f"both.ome.tif {DEMIXED} --less-haze", "leave out either demix or less haze"),
+        (f"both.ome.tif {DEMIXED} --pixel-size 0.5", "has pixels of 0.5 µm, but Olympus"),
+        (f"scans.ome.tif {DEMIXED}", "leave out --model"),
         ("both.ome.tif --model no-such-model", "no-such-model"),
     ],
 )

@@ -204,3 +204,14 @@ def test_errors_are_written_as_channels_and_advice_is_given(run: Callable, out: 
     assert result.dims == ("C", "Z", "Y", "X")
     assert str(result.coords["C"].values[1]).endswith("expected absolute error")
     assert (result.values[1] > 0).all()
+
+
+def test_the_intermediate_image_is_written_as_a_channel(run: Callable, out: Path) -> None:
+    command = "refocus good.ome.tif --model two.safetensors --z -1:1:1"
+    assert run(f"{command} --intermediate -o out/a.ome.tif").code == 0
+    assert run(f"{command} -o out/b.ome.tif").code == 0
+    both, final = (read_stack(out / f"{name}.ome.tif") for name in "ab")
+    assert both.dims == ("C", "Z", "Y", "X")
+    assert str(both.coords["C"].values[1]) == "refocused, intermediate"
+    np.testing.assert_array_equal(both.values[0], final.values)
+    assert not np.allclose(both.values[1], final.values, rtol=1e-2)

@@ -96,6 +96,7 @@ def test_planes_that_none_reaches_are_refused_or_extrapolated_from_the_nearest(
         ("--plane 1 --plane 9 --z 1", "no plane 9"),
         ("--plane 0 --plane 3 --z -10:-8:1", "Plane 3 of the input reaches none"),
         ("--plane 1 --plane 2 --z 1 --uncertainty", "leave out --merge or --uncertainty"),
+        ("--plane 1 --plane 2 --z 1 --intermediate", "leave out --merge or --intermediate"),
         ("--plane 1 --plane 2 --surface plane:1um", "leave out --merge or --surface"),
         ("--plane 1 --plane 2 --z 1 --scheduler tcp://host:1", "leave out --merge or --scheduler"),
         ("--plane 1 --plane 2 --z 1 -o out/a.png", "end its name in"),

@@ -92,6 +92,16 @@ def test_the_file_is_the_same_as_without_a_cluster(
     assert calls[-1][0] == calls[-1][1]
 
 
+def test_intermediate_images_are_the_same_too(client, movie, random_model, tmp_path) -> None:
+    movie, model = movie(2)
+    small = {"encoder_channels": [8, 8], "decoder_channels": [8, 8], "residual_blocks": 1}
+    save_model(random_model("w_net", {"refocusing": small, "sharpening": small}), model)
+    options = {"z_um": [0.0, 1.0], "intermediate": True}
+    refocus_to_file(movie, model, tmp_path / "here.ome.zarr", **options)
+    refocus_to_file(movie, model, tmp_path / "there.ome.zarr", **options, scheduler=client)
+    assert bytes_of(tmp_path / "there.ome.zarr") == bytes_of(tmp_path / "here.ome.zarr")
+
+
 def test_an_image_in_memory_is_sent(client, movie, random_image, tmp_path) -> None:
     _, model = movie()
     image = random_image(64, 60)

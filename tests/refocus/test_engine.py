@@ -13,7 +13,7 @@ from fluofocus.models.bundle import Model, load_model, save_model
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.prepare.normalise import normalisation_from_image
 from fluofocus.refocus import from_array, refocus, refocus_to_file, tilt
-from fluofocus.refocus.job import choose_device
+from fluofocus.refocus.network import choose_device
 
 TOLERANCE = 1e-4
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from fluofocus.refocus.job import Options, prepare_job
+from fluofocus.refocus.job import prepare_job
+from fluofocus.refocus.options import Options
 from fluofocus.refocus.shares import chunk_yx, regions, share_out
 from fluofocus.refocus.sinks import ArraySink
 from fluofocus.refocus.work import pending_work

@@ -9,12 +9,14 @@ from typing import Annotated
 import typer
 
 from fluofocus.cli import (
+    depth,
     measurement,
     microscope,
     neurons,
     preparation,
     refocusing,
     reproduction,
+    restoring,
     simulation,
     training,
 )
@@ -38,6 +40,8 @@ for group in (
     preparation.verbs,
     training.verbs,
     refocusing.verbs,
+    restoring.verbs,
+    depth.verbs,
     reproduction.verbs,
 ):
     app.add_typer(group)

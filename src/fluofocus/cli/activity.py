@@ -19,10 +19,14 @@ from fluofocus.errors import FluoFocusError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from fluofocus.neurons.activity import NeuronActivity, Refocus
+    from fluofocus.neurons.activity import NeuronActivity
+    from fluofocus.neurons.activity_reading import Refocus
+    from fluofocus.neurons.demixing import Demixing
+    from fluofocus.optics.microscope import Microscope
     from fluofocus.units import AnyArray
 
 TRACES, NEURONS, SETTINGS = "traces.csv", "neurons.csv", "settings.json"
+PIXEL_TOLERANCE = 0.01
 PICTURES = ("places.png", "depths.png", "clusters.png")
 
 
@@ -45,8 +49,14 @@ def activity(
         str, typer.Option("--z", help="Planes to refocus to, in µm from the film's plane.")
     ] = "-10:10:1",
     microscope: Annotated[
-        str | None, typer.Option(help="What took the film, YAML file or preset, for the model.")
+        str | None, typer.Option(help="What took the film, YAML file or preset.")
     ] = None,
+    demix: Annotated[
+        bool,
+        typer.Option(
+            "--demix", help="Read traces from the film, by neurons' places and the microscope."
+        ),
+    ] = False,
     diameter: Annotated[float, typer.Option(help="Diameter of a neuron in µm.")] = 2.8,
     threshold: Annotated[
         float, typer.Option(help="Share of the typical neuron's height that counts.")
@@ -80,8 +90,12 @@ def activity(
     require_folder(output)
     files = [str(file) for file in (recording, green_recording) if file is not None]
     structure, calcium = open_channels(files, (red, green), pixel_size, z_step)
-    refocus = None if model is None else _refocusing(structure, model, z, microscope)
+    described = None if microscope is None else named_microscope(microscope)
+    refocus = None if model is None else _refocusing(structure, model, z, described)
+    if demix and model is None:
+        raise FluoFocusError("--demix needs to know how deep the neurons lie: give --model.")
     field = _Field.of(structure, None if model is None else z)
+    demixing = field.demixing(described, diameter) if demix else None
     with progress(f"Analysing {recording.name}") as update:
         found = analyse_activity(
             frames_of(structure),
@@ -89,6 +103,7 @@ def activity(
             lambda median: field.segment(median, diameter, threshold),
             times_s=frame_times_s(structure.sizes["T"], frame_rate, times),
             refocus=refocus,
+            demix=demixing,
             less_haze=less_haze,
             voxel_size_um=field.voxel_um,
             active=active,
@@ -104,6 +119,7 @@ def activity(
         "model": model,
         "z": None if model is None else z,
         "microscope": microscope,
+        "demix": demix,
         "diameter_um": diameter,
         "threshold": threshold,
         "less_haze": less_haze,
@@ -118,7 +134,7 @@ def activity(
     _tell(found, [*written, output / SETTINGS])
 
 
-def _refocusing(film: xr.DataArray, model: str, z: str, microscope: str | None) -> Refocus:
+def _refocusing(film: xr.DataArray, model: str, z: str, described: Microscope | None) -> Refocus:
     """Return what makes virtual stacks of a film's images."""
     from fluofocus.io import voxel_size_um
     from fluofocus.models.bundle import load_model
@@ -130,7 +146,6 @@ def _refocusing(film: xr.DataArray, model: str, z: str, microscope: str | None) 
             f"{film.name} has {film.sizes['Z']} planes in each frame: leave out --model to "
             "analyse them as they are, or give a film of one plane."
         )
-    described = None if microscope is None else named_microscope(microscope)
     if described is not None:
         check_microscope(film, model, described)
     if (hint := advice(model, described)) is not None:
@@ -183,6 +198,21 @@ class _Field:
                 "channel shows more than noise."
             )
         return found.labels
+
+    def demixing(self, microscope: Microscope | None, diameter_um: float) -> Demixing:
+        """Return what reads traces from the film."""
+        from fluofocus.neurons.demixing import Demixing
+
+        if microscope is None:
+            raise FluoFocusError("--demix needs what took the film: give --microscope.")
+        pixel_um = self.voxel_um[2]
+        if abs(microscope.pixel_size_um / pixel_um - 1) > PIXEL_TOLERANCE:
+            raise FluoFocusError(
+                f"{self.name} has pixels of {pixel_um:g} µm, but {microscope.name} takes them of "
+                f"{microscope.pixel_size_um:g} µm: give the microscope of this film, or "
+                "--pixel-size if the file is wrong."
+            )
+        return Demixing(microscope, self.planes_um, diameter_um)
 
     def positions_um(self, activity: NeuronActivity) -> AnyArray:
         """Return where the neurons are, ``(N, 3)``, z, y, x."""

@@ -13,7 +13,12 @@ from fluofocus.errors import FluoFocusError
 
 
 def require_mergeable(
-    output: Path, surface: str | None, *, uncertainty: bool, scheduler: str | None
+    output: Path,
+    surface: str | None,
+    *,
+    uncertainty: bool,
+    intermediate: bool,
+    scheduler: str | None,
 ) -> None:
     """Refuse options that say nothing of merged stacks, and names that cannot be written.
 
@@ -27,6 +32,7 @@ def require_mergeable(
     refused = {
         "--surface": (surface is not None, "a surface is one image"),
         "--uncertainty": (uncertainty, "the maximum of expected errors says nothing"),
+        "--intermediate": (intermediate, "only the final images are merged"),
         "--scheduler": (scheduler is not None, "stacks are merged in memory"),
     }
     for option, (is_given, reason) in refused.items():
@@ -47,6 +53,7 @@ def merge_to_file(
     *,
     z_um: Sequence[float] | None,
     plane: Sequence[int] | None,
+    pixel_size_um: float | None,
     **options: Any,
 ) -> None:
     """Write the maximum of the virtual stacks that several planes give, each by itself.
@@ -57,12 +64,18 @@ def merge_to_file(
         As `refocus_merged`, or if the output is the stack itself.
     """
     from fluofocus.io import write_stack
+    from fluofocus.refocus.mask_check import check_mask
     from fluofocus.refocus.merged import refocus_merged
+    from fluofocus.refocus.request import as_images, square_pixel_size_um
 
     source = stack.encoding.get("source")
     if source is not None and Path(source).resolve() == output.resolve():
         raise FluoFocusError(f"{output} is the image itself: choose another name for the result.")
-    merged = refocus_merged(stack, model, z_um=z_um, plane=plane or [], **options)
+    merged = refocus_merged(
+        stack, model, z_um=z_um, plane=plane or [], pixel_size_um=pixel_size_um, **options
+    )
+    inputs = as_images(stack, pixel_size_um=pixel_size_um, plane=plane)
+    check_mask(inputs, pixel_size_um or square_pixel_size_um(inputs), model)
     write_stack(output, merged)
     lowest, highest = merged.coords["Z"].values[[0, -1]]
     note(f"z counts as in the input: the planes lie at {lowest:g} to {highest:g} µm.")

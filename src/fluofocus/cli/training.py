@@ -155,22 +155,25 @@ def models(
     ] = None,
 ) -> None:
     """List the models that come with the package, or show the card of one."""
-    from fluofocus.models.bundle import read_card, shipped_models
+    from fluofocus.models.bundle import read_any_card, shipped_models
+    from fluofocus.models.cards import ModelCard
 
     if name is not None:
         import yaml
 
-        content = read_card(name).model_dump(mode="json", exclude_none=True)
+        content = read_any_card(name).model_dump(mode="json", exclude_none=True)
         say(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip())
         return
-    cards = {shipped: read_card(shipped) for shipped in shipped_models()}
+    cards = {shipped: read_any_card(shipped) for shipped in shipped_models()}
     if not cards:
         say("No model comes with this installation: train one with 'fluofocus train'.")
     rows = [
         (
             shipped,
             card.architecture,
-            "{:g} to {:g} µm".format(*card.training.defocus_um),
+            "{:g} to {:g} µm".format(*card.training.defocus_um)
+            if isinstance(card, ModelCard)
+            else f"stacks, {card.training.z_step_um:g} µm",
             card.training.target_modality,
             card.title,
         )

@@ -23,6 +23,7 @@ class TurnEnsemble(RefocusingNetwork):
         self.network = network
         self.config = network.config
         self.has_error = network.has_error
+        self.has_intermediate = network.has_intermediate
         self.fuses_planes = network.fuses_planes
         self.takes_optics = network.takes_optics
 
@@ -56,9 +57,13 @@ class TurnEnsemble(RefocusingNetwork):
             dpm = dpm_um if dpm_um.ndim == 3 else turned(dpm_um, *turn)
             part = features[index * each : (index + 1) * each]
             answers.append(self.network.decode(part, dpm, with_error=with_error))
-        image = _mean([answer.image for answer in answers])
         errors = [answer.error for answer in answers if answer.error is not None]
-        return Refocused(image, _mean(errors) if errors else None)
+        between = [answer.intermediate for answer in answers if answer.intermediate is not None]
+        return Refocused(
+            _mean([answer.image for answer in answers]),
+            error=_mean(errors) if errors else None,
+            intermediate=_mean(between) if between else None,
+        )
 
 
 def _mean(answers: list[Tensor]) -> Tensor:

@@ -18,7 +18,9 @@ from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.cluster import open_cluster
 from fluofocus.refocus.grid import Resample
-from fluofocus.refocus.job import Job, Options, prepare_job
+from fluofocus.refocus.job import Job, prepare_job
+from fluofocus.refocus.mask_check import check_mask
+from fluofocus.refocus.options import Options
 from fluofocus.refocus.pipeline import read_ahead, write_behind
 from fluofocus.refocus.request import Planes
 from fluofocus.refocus.shares import chunk_yx
@@ -41,6 +43,7 @@ def refocus(
     plane: Planes = None,
     microscope: Microscope | None = None,
     uncertainty: bool = False,
+    intermediate: bool = False,
     allow_extrapolation: bool = False,
     resample: Resample = "auto",
     ensemble: bool = False,
@@ -73,6 +76,9 @@ def refocus(
     uncertainty
         Whether to add, as further channels, the expected absolute error of every pixel
         in counts.
+    intermediate
+        Whether to add, as further channels, what the first of two networks in a row gives the
+        second: the image refocused, but still as the input's microscope shows it.
     allow_extrapolation
         Whether targets outside the model's training range are computed (and the
         result marked ``extrapolated_um`` in its provenance) or refused.
@@ -106,6 +112,7 @@ def refocus(
         plane=plane,
         microscope=microscope,
         uncertainty=uncertainty,
+        intermediate=intermediate,
         allow_extrapolation=allow_extrapolation,
         resample=resample,
         ensemble=ensemble,
@@ -138,6 +145,7 @@ def refocus_to_file(
     plane: Planes = None,
     microscope: Microscope | None = None,
     uncertainty: bool = False,
+    intermediate: bool = False,
     allow_extrapolation: bool = False,
     resample: Resample = "auto",
     ensemble: bool = False,
@@ -148,6 +156,9 @@ def refocus_to_file(
     progress: Progress | None = None,
 ) -> None:
     """Refocus into an OME-TIFF or OME-Zarr that is written as it is computed.
+
+    An image that seems to lack the pupil mask of the model, or to have one that the model
+    lacks, is warned about.
 
     Parameters
     ----------
@@ -177,6 +188,7 @@ def refocus_to_file(
         plane=plane,
         microscope=microscope,
         uncertainty=uncertainty,
+        intermediate=intermediate,
         allow_extrapolation=allow_extrapolation,
         resample=resample,
         ensemble=ensemble,
@@ -187,6 +199,7 @@ def refocus_to_file(
     with nullcontext() if scheduler is None else open_cluster(scheduler, model, output) as cluster:
         workers_device = None if cluster is None else cluster.device(device)
         job = prepare_job(image, model, options, in_memory=False, workers_device=workers_device)
+        check_mask(job.images, job.pixel_size_um, model)
         with open_writer(
             output,
             shape=job.shape,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import importlib.metadata
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,46 +16,27 @@ from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import VoxelSize
-from fluofocus.models.bundle import ErrorCalibration, Model, ModelCard, load_model
-from fluofocus.models.ensemble import TurnEnsemble
+from fluofocus.models.bundle import Model, load_model
 from fluofocus.models.network import RefocusingNetwork
-from fluofocus.optics.description import blur_parameters
-from fluofocus.optics.microscope import Microscope
 from fluofocus.prepare.normalise import (
     Normalisation,
     common_normalisation,
     normalisation_from_image,
 )
-from fluofocus.refocus.grid import Grid, Resample, fit_grid
+from fluofocus.refocus.grid import Grid, fit_grid
 from fluofocus.refocus.memory import FLOAT_BYTES, Plan, make_plan, measure_footprint
+from fluofocus.refocus.network import choose_device, make_network, require_abilities, told_optics
+from fluofocus.refocus.options import Options
+from fluofocus.refocus.outputs import Outputs
+from fluofocus.refocus.provenance import provenance_of
 from fluofocus.refocus.request import (
-    Planes,
     Targets,
     as_images,
-    extrapolation_um,
     find_targets,
     input_positions_um,
     square_pixel_size_um,
 )
-from fluofocus.refocus.surface import Surface
 from fluofocus.units import AnyArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How to refocus; `fluofocus.refocus.engine.refocus` says what each of them means."""
-
-    z_um: Sequence[float] | None = None
-    surface: Surface | str | None = None
-    pixel_size_um: float | None = None
-    plane: Planes = None
-    microscope: Microscope | None = None
-    uncertainty: bool = False
-    allow_extrapolation: bool = False
-    resample: Resample = "auto"
-    ensemble: bool = False
-    memory_gb: float = 4.0
-    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -70,7 +48,7 @@ class Job:
     pixel_size_um: float
     targets: Targets
     optics: Tensor | None
-    error: ErrorCalibration | None
+    outputs: Outputs
     grid: Grid
     network: RefocusingNetwork
     device: torch.device
@@ -92,14 +70,14 @@ class Job:
     def dims(self) -> str:
         """Axis letters of the result."""
         leading = "".join(str(dim) for dim in self.images.dims[:-3])
-        if self.error is not None and "C" not in leading:
+        if len(self.outputs.labels) > 1 and "C" not in leading:
             leading += "C"
         return leading + ("YX" if self.targets.z_um is None else "ZYX")
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the result."""
-        sizes = {**self.images.sizes, "C": self._channels * (1 if self.error is None else 2)}
+        sizes = {**self.images.sizes, "C": self._channels * len(self.outputs.labels)}
         sizes["Z"] = len(self.targets.z_um or [0.0])
         return (*(sizes[dim] for dim in self.dims[:-2]), *self.grid.input_yx)
 
@@ -116,21 +94,19 @@ class Job:
 
     @property
     def channel_names(self) -> list[str] | None:
-        """Names of the channels, where the input has them or there are errors."""
+        """Names of the channels, where the input has them or more than the image is written."""
         names = None
         if "C" in self.images.coords:
             names = [str(name) for name in np.ravel(self.images.coords["C"].values)]
-        if self.error is None:
-            return names
-        names = names or ["refocused"] * self._channels
-        return [*names, *(f"{name}, expected absolute error" for name in names)]
+        return self.outputs.channel_names(names, self._channels)
 
     def indices(self, frame: tuple[int, ...], plane: int) -> list[tuple[int, ...]]:
-        """Return where a plane, and where its error, lie over the leading axes of the result."""
+        """Return where the outputs of a plane lie over the leading axes of the result."""
         leading = [frame]
-        if self.error is not None:
+        outputs = len(self.outputs.labels)
+        if outputs > 1:
             rest, channel = (frame[:-1], frame[-1]) if "C" in self.images.dims else (frame, 0)
-            leading = [(*rest, channel), (*rest, channel + self._channels)]
+            leading = [(*rest, channel + self._channels * output) for output in range(outputs)]
         return leading if self.targets.z_um is None else [(*each, plane) for each in leading]
 
     def read(self, frame: tuple[int, ...]) -> AnyArray:
@@ -198,9 +174,10 @@ def prepare_job(
         resample=options.resample,
     )
     input_z_um = input_positions_um(images)
-    _require_abilities(bundle, options, len(input_z_um))
+    require_abilities(bundle, options, len(input_z_um))
+    outputs = Outputs(options.intermediate, bundle.card.error if options.uncertainty else None)
     optics = told_optics(bundle.card, options.microscope)
-    provenance = _provenance(images, bundle, targets, input_z_um, options)
+    provenance = provenance_of(images, bundle, targets, input_z_um, options)
     if bundle.card.training.optics_told:
         provenance["optics"] = "average" if optics is None else "as calibrated"
     if optics is not None:  # so that a run is not resumed with another calibration
@@ -209,7 +186,7 @@ def prepare_job(
         provenance["ensemble"] = True
     if grid.is_resampled:
         provenance["resampled_to_um"] = bundle.card.training.pixel_size_um
-    images_out = math.prod(images.shape) // len(input_z_um) * (2 if options.uncertainty else 1)
+    images_out = math.prod(images.shape) // len(input_z_um) * len(outputs.labels)
     result_bytes = FLOAT_BYTES * images_out * targets.count
     plan = make_plan(
         network,
@@ -222,6 +199,7 @@ def prepare_job(
         grid,
         planes=targets.count,
         images=math.prod(images.shape[:-3]),
+        outputs=len(outputs.labels),
         memory_gb=options.memory_gb,
         held_bytes=result_bytes if in_memory else 0,
         on_cpu=device.type == "cpu",
@@ -236,7 +214,7 @@ def prepare_job(
         pixel_size_um,
         targets,
         optics,
-        bundle.card.error if options.uncertainty else None,
+        outputs,
         grid,
         network,
         device,
@@ -244,76 +222,6 @@ def prepare_job(
         normalisations,
         provenance,
     )
-
-
-def _require_abilities(bundle: Model, options: Options, inputs: int) -> None:
-    """Refuse what this model was not made for."""
-    card = bundle.card
-    if inputs > 1 and card.training.input_planes == 1:
-        raise FluoFocusError(
-            f"Model {card.name} was trained for one input plane but {inputs} are given: choose one "
-            "with --plane (plane=), or a model trained with input_planes."
-        )
-    if options.uncertainty and card.error is None:
-        raise FluoFocusError(
-            f"Model {card.name} has no error output: leave out --uncertainty (uncertainty=), or "
-            "train it again with this version."
-        )
-
-
-def told_optics(card: ModelCard, microscope: Microscope | None) -> Tensor | None:
-    """Return what a model is told of a microscope, ``(1, P)``; None where it is told nothing.
-
-    That is so for a model that was never told any, and for a microscope whose
-    aberrations were not measured.
-    """
-    if not card.training.optics_told or microscope is None or not microscope.is_calibrated:
-        return None
-    return blur_parameters(microscope, card.microscope)[None]
-
-
-def make_network(bundle: Model, *, ensemble: bool) -> RefocusingNetwork:
-    """Return what refocuses with a model, on the CPU.
-
-    Raises
-    ------
-    FluoFocusError
-        If an ensemble is asked for and turned images mean nothing to the model.
-    """
-    # a copy, because the caller's network may be in training
-    module: RefocusingNetwork = copy.deepcopy(bundle.network).cpu().float().eval()
-    if ensemble:
-        _require_no_orientation(bundle)
-        module = TurnEnsemble(module).eval()
-    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _require_no_orientation(bundle: Model) -> None:
-    if not bundle.card.training.flips_and_rotations:
-        raise FluoFocusError(
-            f"Model {bundle.card.name} was trained for aberrations with a direction, so turned "
-            "images mean nothing to it: leave out --ensemble (ensemble=)."
-        )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of this name; ``"auto"`` is a CUDA GPU where there is one.
-
-    Raises
-    ------
-    FluoFocusError
-        If there is no such device here.
-    """
-    has_cuda = torch.cuda.is_available()
-    if name == "auto":
-        name = "cuda" if has_cuda else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise FluoFocusError(f"{name!r} is no device: choose auto, cpu or cuda.") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not has_cuda):
-        raise FluoFocusError(f"There is no device {name!r} here: choose auto or cpu.")
-    return device
 
 
 def _read_frame(images: xr.DataArray, frame: tuple[int, ...]) -> AnyArray:
@@ -341,41 +249,3 @@ def _normalise_frames(images: xr.DataArray) -> list[Normalisation]:
             where = ", ".join(f"{dim} {index}" for dim, index in leading)
             raise FluoFocusError(f"{error} (This is the frame at {where}.)") from error
     return normalisations
-
-
-def _provenance(
-    images: xr.DataArray,
-    bundle: Model,
-    targets: Targets,
-    input_z_um: list[float],
-    options: Options,
-) -> dict[str, Any]:
-    trained = bundle.card.training
-    record: dict[str, Any] = {
-        "software": f"fluofocus {importlib.metadata.version('fluofocus')}",
-        "model": {"name": bundle.card.name, "sha256": bundle.card.weights_sha256},
-        "input": None if images.name is None else str(images.name),
-        **targets.provenance,
-    }
-    if trained.target_modality != "widefield":
-        record["output_modality"] = trained.target_modality
-    if images.attrs.get("provenance"):
-        record["input_provenance"] = images.attrs["provenance"]
-    if options.plane is not None:
-        record["plane"] = options.plane
-    if len(input_z_um) > 1:
-        record["input_z_um"] = input_z_um
-    if options.uncertainty and bundle.card.error is not None:
-        record["error_calibration"] = bundle.card.error.model_dump(mode="json")
-    distances = np.subtract.outer(targets.dpm_um.ravel(), np.asarray(input_z_um, np.float32))
-    extrapolated_um = extrapolation_um(
-        distances,  # from every input: trainings have no target beyond the range of one
-        trained.defocus_um,
-        allow=options.allow_extrapolation,
-        model_name=bundle.card.name,
-        inputs=len(input_z_um),
-    )
-    if extrapolated_um is not None:
-        record["extrapolated_um"] = extrapolated_um
-        record["trained_um"] = list(trained.defocus_um)
-    return record

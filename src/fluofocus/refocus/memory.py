@@ -93,6 +93,7 @@ def make_plan(
     *,
     planes: int,
     images: int = 1,
+    outputs: int = 1,
     memory_gb: float,
     held_bytes: int = 0,
     on_cpu: bool = True,
@@ -111,6 +112,8 @@ def make_plan(
         Target planes per image.
     images
         How many images there are.
+    outputs
+        How many images are written of each plane.
     memory_gb
         The budget of the whole process, in GiB.
     held_bytes
@@ -142,7 +145,9 @@ def make_plan(
         ) from None
     area = max(math.prod(axis.stop - axis.start for axis in tile.read) for tile in cut)
     for_batch = (NETWORK_SHARE * free / area - footprint.features) / LIVE_LAYERS
-    for_group = (1 - NETWORK_SHARE) * free / image_bytes if grid.is_resampled else planes
+    for_group = (
+        (1 - NETWORK_SHARE) * free / (outputs * image_bytes) if grid.is_resampled else planes
+    )
     group = max(1, min(planes, int(for_group)))
     largest = min(LARGEST_BATCH, CPU_BATCH_PX // area) if on_cpu else LARGEST_BATCH
     batch = max(1, min(group, largest, int(for_batch / footprint.decode)))

@@ -12,6 +12,7 @@ import xarray as xr
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import make_stack, voxel_size_um
+from fluofocus.refocus.outputs import ERROR
 
 SAME_UM = 1e-3
 """Planes and pixels closer than this are at the same position."""
@@ -82,7 +83,7 @@ def _check_form(stack: xr.DataArray, number: int) -> None:
             f"Virtual stack {number} has axes {', '.join(map(str, stack.dims))}: merge stacks "
             "with axes ending in Z, Y, X, and positions of their planes."
         )
-    if any(name.endswith("expected absolute error") for name in _channels(stack)):
+    if any(name.endswith(ERROR) for name in _channels(stack)):
         raise FluoFocusError(
             f"Virtual stack {number} holds expected errors, whose maximum says nothing: refocus "
             "without --uncertainty (uncertainty=False) to merge."

@@ -32,6 +32,9 @@ def warn_of_differences(microscope: Microscope, card: ModelCard) -> None:
     ]
     if microscope.modality != trained.modality:
         differing.append(f"modality {microscope.modality} (model: {trained.modality})")
+    if (microscope.pupil_mask is None) != (trained.pupil_mask is None):
+        kinds = ["no" if each.pupil_mask is None else "a" for each in (microscope, trained)]
+        differing.append(f"{kinds[0]} pupil mask (model: {kinds[1]} mask)")
     if differing:
         warnings.warn(
             f"model {card.name} was trained for another microscope, so check its results or "

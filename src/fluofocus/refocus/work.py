@@ -130,19 +130,15 @@ def _decode(
     work: Work,
     normalisation: Normalisation,
 ) -> list[Tensor]:
-    """Return the part that the tile writes in counts, ``(T, h, w)``, and of its errors."""
+    """Return the part that the tile writes of each output in counts, ``(T, h, w)``."""
     selected = slice(work.planes.start, work.planes.stop)
     dpm_um = dpm_um[..., selected] if dpm_um.ndim == 3 else dpm_um[(..., *work.tile.read)]
     with _inference(job.device):
-        image, error, _ = job.network.decode(
-            features, dpm_um.to(job.device), with_error=job.error is not None
+        refocused = job.network.decode(
+            features, dpm_um.to(job.device), with_error=job.outputs.error is not None
         )
         written = (0, slice(None), *work.tile.crop)
-        results = [normalisation.invert(image[written].float().cpu())]
-        if error is not None and job.error is not None:
-            scale = job.error.scale * normalisation.scale
-            results.append(error[written].float().cpu() * scale)
-    return results
+        return job.outputs.in_counts(refocused, normalisation, written)
 
 
 @contextmanager
