@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from fluofocus.heap import kept_heap
+from fluofocus.heap import give_back, kept_heap
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only the GNU C library is told"
@@ -51,4 +51,16 @@ def test_the_last_to_leave_gives_it_back() -> None:
     assert resident_mib() > before + 150
     leave.set()
     thread.join()
+    assert resident_mib() < before + 50
+
+
+def test_memory_can_be_given_back_meanwhile() -> None:
+    before = resident_mib()
+    with kept_heap():
+        use_and_free(200)
+        assert resident_mib() > before + 150
+        give_back()
+        assert resident_mib() < before + 50
+        use_and_free(200)
+        assert resident_mib() > before + 150
     assert resident_mib() < before + 50

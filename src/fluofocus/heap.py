@@ -45,6 +45,17 @@ def kept_heap() -> Iterator[None]:
                 library.malloc_trim(0)
 
 
+def give_back() -> None:
+    """Give freed memory back to the system now, also while `kept_heap` lasts.
+
+    Between arrays that fill much of the memory: what is kept of one is in pieces that the
+    next does not fit into, so that it would take as much again.
+    """
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)
+
+
 def _glibc() -> ctypes.CDLL | None:
     if platform.libc_ver()[0] != "glibc":
         return None

@@ -320,7 +320,7 @@ def test_what_costs_time_comes_after_what_is_refused(recording: tuple[np.ndarray
     with pytest.raises(FluoFocusError, match="jumps at frames 30"):
         analyse_activity(red[:, 2:3], brighter, lambda _: labels[2], refocus=once)
     assert len(refocused) == 1  # the median of red
-    with pytest.raises(FluoFocusError, match="single plane are refocused, not of 5"):
+    with pytest.raises(FluoFocusError, match="single plane are refocused and demixed, not of 5"):
         analyse_activity(red, green, lambda _: labels, refocus=once)
     with pytest.raises(FluoFocusError, match="16 clusters cannot be formed of 15 neurons"):
         analyse_activity(red, green, lambda _: labels, clusters=16)

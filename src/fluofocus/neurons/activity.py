@@ -6,7 +6,7 @@ neuron activity".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,29 +14,16 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.neurons.activity_checks import (
-    background_levels,
-    block_means,
-    check_channels,
-    check_exposure,
-    checked_times_s,
-)
+from fluofocus.neurons.activity_checks import check_channels, checked_times_s
+from fluofocus.neurons.activity_reading import Progress, Refocus, read_traces
 from fluofocus.neurons.activity_registration import FrameMotion, register_frames
 from fluofocus.neurons.clustering import SIGMA, Clusters, check_count, spectral_clusters
-from fluofocus.neurons.traces import (
-    BRIGHTEST_VOXELS,
-    Haze,
-    differential_activity,
-    neuron_traces,
-    ranked_by_activity,
-    surroundings,
-)
+from fluofocus.neurons.demixing import Demixing
+from fluofocus.neurons.traces import BRIGHTEST_VOXELS, differential_activity, ranked_by_activity
 from fluofocus.units import AnyArray
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
-Refocus = Callable[[AnyArray], AnyArray]
-Progress = Callable[[int, int], None]
 
 ACTIVE_NEURONS = 70
 """How many of the most active neurons are clustered (Wu et al. 2019)."""
@@ -66,7 +53,7 @@ class NeuronActivity:
         F(t) - F0.
     times_s : ndarray (T,) or None
     background : float
-        What was subtracted from F(t).
+        What was subtracted from F(t); 0 where the film was demixed.
     motion : FrameMotion
         By which the frames were brought together.
     ranking : ndarray of int (N,)
@@ -116,6 +103,7 @@ def analyse_activity(
     *,
     times_s: npt.ArrayLike | None = None,
     refocus: Refocus | None = None,
+    demix: Demixing | None = None,
     motion: FrameMotion | None = None,
     background: float | None = None,
     brightest: int = BRIGHTEST_VOXELS,
@@ -145,6 +133,10 @@ def analyse_activity(
         For recordings of a single plane: takes an image ``(Y, X)``, returns a virtual stack
         ``(Z, Y, X)`` in the same counts. It is given the median of red, then each frame of
         green, all in register.
+    demix : Demixing, optional
+        Reads the traces from the film itself in place of virtual stacks of green; then
+        ``background`` and ``brightest`` do not matter. Neurons without light of their own
+        are left out. Not in Wu et al.
     motion : FrameMotion, optional
         How the specimen moves; None to find it by `register_frames`.
     background : float, optional
@@ -172,17 +164,20 @@ def analyse_activity(
     FluoFocusError
         If channels do not fit together, hold NaN, or frames were dropped; if exposure
         changed; if frames cannot be registered; if no neuron is labelled, or one is not
-        brighter than the background; if more clusters are asked for than active neurons.
+        brighter than the background; if more clusters are asked for than active neurons; if
+        stacks are to be refocused or demixed, or demixed traces freed of haze.
     """
     red, green = np.asanyarray(red), np.asanyarray(green)
     check_channels(red, green)
     times = None if times_s is None else checked_times_s(times_s, len(green))
     if active < 1:
         raise FluoFocusError(f"At least one active neuron is clustered, not {active}.")
-    if refocus is not None and red.shape[1] != 1:
+    if demix is not None and less_haze:
+        raise FluoFocusError("Demixed traces hold no haze: leave out either demix or less haze.")
+    if not (refocus is None and demix is None) and red.shape[1] != 1:
         raise FluoFocusError(
-            f"Recordings of a single plane are refocused, not of {red.shape[1]}: analyse the "
-            "stacks as they are, or select one plane."
+            f"Recordings of a single plane are refocused and demixed, not of {red.shape[1]}: "
+            "analyse the stacks as they are, or select one plane."
         )
     motion = motion or register_frames(red)
     structure = median_in_time(red, motion)
@@ -193,12 +188,20 @@ def analyse_activity(
         labels = labels[None]
     if clusters is not None and labels.any():
         check_count(clusters, min(active, int(np.count_nonzero(np.unique(labels)))))
-    levels = background_levels(green)
-    subtracted = float(levels.mean()) if background is None else background
-    haze = _haze(labels, voxel_size_um, subtracted) if less_haze else None
-    frames = _checked_frames(green, motion, levels, refocus, progress)
-    ids, traces = neuron_traces(frames, labels, brightest=brightest, haze=haze)
-    resting, delta_f = differential_activity(traces - subtracted)
+    ids, traces, subtracted = read_traces(
+        green,
+        labels,
+        motion,
+        refocus=refocus,
+        demix=demix,
+        background=background,
+        brightest=brightest,
+        less_haze=less_haze,
+        voxel_size_um=voxel_size_um,
+        progress=progress,
+    )
+    labels = np.where(np.isin(labels, ids), labels, 0)
+    resting, delta_f = differential_activity(traces)
     _check_resting(resting, ids, subtracted)
     ranking = ranked_by_activity(delta_f)
     chosen = ranking[:active]
@@ -208,7 +211,7 @@ def analyse_activity(
         labels=labels,
         ids=ids,
         centroids_px=np.array(ndimage.center_of_mass(labels > 0, labels, ids)),
-        traces=traces - subtracted,
+        traces=traces,
         resting=resting,
         delta_f=delta_f,
         times_s=times,
@@ -218,36 +221,6 @@ def analyse_activity(
         active=chosen,
         clusters=spectral_clusters(relative, clusters=clusters, sigma=sigma, seed=seed),
     )
-
-
-def _checked_frames(
-    green: AnyArray,
-    motion: FrameMotion,
-    levels: Array,
-    refocus: Refocus | None,
-    progress: Progress,
-) -> Iterator[AnyArray]:
-    """Yield frames brought together, as virtual stacks if asked for; refuse changes of exposure.
-
-    Refocusing takes long, so films are checked before it.
-    """
-    blocks: list[Array] = []
-
-    def aligned() -> Iterator[AnyArray]:
-        for index, frame in enumerate(green):
-            moved = motion.apply(frame, index)
-            blocks.append(block_means(moved))
-            yield moved
-
-    frames = aligned()
-    if refocus is not None:
-        film = list(frames)
-        check_exposure(levels, np.array(blocks))
-        frames = (refocus(plane) for (plane,) in film)
-    for done, frame in enumerate(frames, start=1):
-        yield frame
-        progress(done, len(green))
-    check_exposure(levels, np.array(blocks))
 
 
 def median_in_time(red: AnyArray, motion: FrameMotion) -> AnyArray:
@@ -269,14 +242,6 @@ def median_in_time(red: AnyArray, motion: FrameMotion) -> AnyArray:
             moved = np.rint(moved).clip(limits.min, limits.max)
         aligned[index] = moved
     return np.stack([np.median(aligned[:, z], axis=0) for z in range(red.shape[1])])
-
-
-def _haze(
-    labels: AnyArray, voxel_size_um: tuple[float, float, float] | None, background: float
-) -> Haze:
-    if voxel_size_um is None:
-        raise FluoFocusError("To subtract the haze around neurons, give voxel_size_um (z, y, x).")
-    return Haze(surroundings(labels, voxel_size_um), background)
 
 
 def _check_resting(resting: Array, ids: npt.NDArray[np.int64], background: float) -> None:
