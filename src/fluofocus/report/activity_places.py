@@ -88,14 +88,14 @@ def plot_neuron_depths(positions_um: AnyArray, path: str | Path) -> None:
     extents = np.maximum([np.ptp(x), np.ptp(y), np.ptp(z)], 1e-9)
     space.set_box_aspect(np.maximum(extents, extents.max() / _MOST_ASPECT), zoom=1.5)
     space.view_init(elev=25, azim=-75)
-    space.set(xlabel="x (µm)", ylabel="y (µm)", zlabel="z (µm)", title=f"{len(z)} neurons")
+    space.set(xlabel="x (µm)", ylabel="y (µm)", title=f"{len(z)} neurons")  # z is in the colours
     for name in ("y", "z"):
         space.locator_params(axis=name, nbins=3)
     drawn = above.scatter(x, y, s=24, **style)
     above.set(xlabel="x (µm)", ylabel="y (µm)", aspect="equal")
     above.invert_yaxis()
     above.margins(0.03, 0.15)
-    figure.colorbar(drawn, ax=[space, above], label="z (µm)", shrink=0.6)
+    figure.colorbar(drawn, ax=[space, above], label="z (µm)", shrink=0.6, pad=0.08)
     save_figure(figure, path)
 
 
