@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fluofocus.io.writers import write_stack as write_stack
     from fluofocus.models.bundle import Model as Model
     from fluofocus.models.bundle import load_model as load_model
+    from fluofocus.models.bundle import load_stack_model as load_stack_model
     from fluofocus.models.bundle import save_model as save_model
     from fluofocus.models.bundle import shipped_models as shipped_models
     from fluofocus.optics.calibrate import calibrate as calibrate
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fluofocus.refocus.engine import refocus as refocus
     from fluofocus.refocus.engine import refocus_to_file as refocus_to_file
     from fluofocus.refocus.evaluation import evaluate as evaluate
+    from fluofocus.restore.engine import restore as restore
+    from fluofocus.restore.engine import restore_to_file as restore_to_file
     from fluofocus.simulate.stack import simulate_stack as simulate_stack
 
 _HOMES = {
@@ -39,11 +42,13 @@ _HOMES = {
     "evaluate": "refocus.evaluation",
     "load_microscope": "optics.microscope",
     "load_model": "models.bundle",
+    "load_stack_model": "models.bundle",
     "make_stack": "io.stack",
     "point_spread_function": "optics.psf",
     "preset": "optics.microscope",
     "read_stack": "io.readers",
     "refocus_to_file": "refocus.engine",
+    "restore_to_file": "restore.engine",
     "save_microscope": "optics.microscope",
     "save_model": "models.bundle",
     "shipped_models": "models.bundle",
@@ -53,13 +58,16 @@ _HOMES = {
 }
 """Name -> the module it lives in."""
 
-__all__ = sorted({*_HOMES, "refocus"})
+_CALLABLE_PACKAGES = ("refocus", "restore")
+"""Packages that can be called like the functions that they are named after."""
+
+__all__ = sorted({*_HOMES, *_CALLABLE_PACKAGES})
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name."""
-    if name == "refocus":  # a package that can be called like the function it is named after
-        return importlib.import_module("fluofocus.refocus")
+    if name in _CALLABLE_PACKAGES:
+        return importlib.import_module(f"fluofocus.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'fluofocus' has no attribute {name!r}")
     return getattr(importlib.import_module(f"fluofocus.{_HOMES[name]}"), name)

@@ -10,13 +10,20 @@ from pydantic import BaseModel
 
 from fluofocus.cli import app
 from fluofocus.data.prepared import PreparedConfig
+from fluofocus.data.prepared_stacks import StackPreparedConfig
 from fluofocus.data.simulated import SimulationConfig
-from fluofocus.models import MODELS
+from fluofocus.data.simulated_stacks import StackSimulationConfig
+from fluofocus.models import MODELS, STACK_MODELS
 from fluofocus.optics.microscope import Camera, Microscope
 from fluofocus.prepare.config import PrepareConfig
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw
 from fluofocus.simulate.phantoms import PHANTOMS
-from fluofocus.train.config import AdversarialConfig, RegressionConfig, TrainConfig
+from fluofocus.train.config import (
+    AdversarialConfig,
+    RegressionConfig,
+    TrainConfig,
+    WfconTrainingConfig,
+)
 from fluofocus.train.losses import LossConfig
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
@@ -24,16 +31,19 @@ DOCUMENTED = (
     TrainConfig,
     RegressionConfig,
     AdversarialConfig,
+    WfconTrainingConfig,
     LossConfig,
     SimulationConfig,
     PreparedConfig,
+    StackSimulationConfig,
+    StackPreparedConfig,
     PrepareConfig,
     OpticsDraws,
     PhantomDraw,
     Microscope,
     Camera,
     *PHANTOMS.values(),
-    *(architecture.config_type for architecture in MODELS.values()),
+    *(architecture.config_type for architecture in (MODELS | STACK_MODELS).values()),
 )
 
 

@@ -10,10 +10,10 @@ import xarray as xr
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io import make_stack, read_stack, write_stack
 from fluofocus.models.bundle import Model, load_model, save_model
+from fluofocus.models.device import choose_device
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.prepare.normalise import normalisation_from_image
 from fluofocus.refocus import from_array, refocus, refocus_to_file, tilt
-from fluofocus.refocus.network import choose_device
 
 TOLERANCE = 1e-4
 

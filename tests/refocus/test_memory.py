@@ -6,12 +6,13 @@ import sys
 import numpy as np
 import pytest
 
+from fluofocus.data.grid import Grid
 from fluofocus.errors import FluoFocusError
 from fluofocus.io import write_stack
 from fluofocus.models.bundle import save_model
+from fluofocus.models.footprint import GIB
 from fluofocus.refocus import refocus
-from fluofocus.refocus.grid import Grid
-from fluofocus.refocus.memory import GIB, Footprint, make_plan, measure_footprint
+from fluofocus.refocus.memory import Footprint, make_plan, measure_footprint
 
 FOOTPRINT = Footprint(features=36, encode=64, decode=48)
 

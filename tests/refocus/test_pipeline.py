@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from fluofocus.refocus.pipeline import MOST_WAITING, read_ahead, write_behind
-from fluofocus.refocus.sinks import WHOLE
+from fluofocus.io.pipeline import MOST_WAITING, read_ahead, write_behind
+from fluofocus.io.sinks import WHOLE
 
 BLOCK = np.zeros((2, 2), np.float32)
 

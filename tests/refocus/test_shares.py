@@ -2,10 +2,10 @@
 
 import pytest
 
+from fluofocus.io.sinks import ArraySink
 from fluofocus.refocus.job import prepare_job
 from fluofocus.refocus.options import Options
 from fluofocus.refocus.shares import chunk_yx, regions, share_out
-from fluofocus.refocus.sinks import ArraySink
 from fluofocus.refocus.work import pending_work
 
 

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.models import build_network
 from fluofocus.models.bundle import load_model, read_card
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train import run
@@ -116,6 +117,23 @@ def test_first_weights_come_from_a_model_or_a_checkpoint(
     for network in (training.network, training.kept):
         for name, value in network.state_dict().items():
             torch.testing.assert_close(value, expected[name], msg=name)
+
+
+def test_both_of_two_networks_start_from_one_that_refocuses(model_file: Path) -> None:
+    source = load_model(model_file)
+    assert source.network.has_error
+    sizes = source.card.architecture_config
+    network = build_network("w_net", {"refocusing": sizes, "sharpening": sizes})
+    load_first_weights(network, str(model_file))
+    expected = source.network.state_dict()
+    found = network.state_dict()
+    assert len(found) == 2 * sum("to_log_error" not in name for name in expected)
+    for name, value in found.items():
+        first, _, part = name.partition(".")
+        if first == "sharpening" and part.startswith("decoder.to_pixels."):
+            assert not value.any()  # its output starts dark
+        else:
+            torch.testing.assert_close(value, expected[part], msg=name)
 
 
 def test_first_weights_of_another_network_are_refused(model_file: Path, tiny: Tiny) -> None:

@@ -63,14 +63,14 @@ def merge_to_file(
     FluoFocusError
         As `refocus_merged`, or if the output is the stack itself.
     """
+    from fluofocus.data.grid import square_pixel_size_um
     from fluofocus.io import write_stack
+    from fluofocus.io.sinks import require_other_file
     from fluofocus.refocus.mask_check import check_mask
     from fluofocus.refocus.merged import refocus_merged
-    from fluofocus.refocus.request import as_images, square_pixel_size_um
+    from fluofocus.refocus.request import as_images
 
-    source = stack.encoding.get("source")
-    if source is not None and Path(source).resolve() == output.resolve():
-        raise FluoFocusError(f"{output} is the image itself: choose another name for the result.")
+    require_other_file(stack, output)
     merged = refocus_merged(
         stack, model, z_um=z_um, plane=plane or [], pixel_size_um=pixel_size_um, **options
     )

@@ -74,24 +74,9 @@ class PreparedSource:
     ) -> None:
         self.config = config
         self.seed = seed
-        manifest = read_manifest(config.dataset)
-        if abs(manifest.pixel_size_um / pixel_size_um - 1) > _PIXEL_TOLERANCE:
-            raise FluoFocusError(
-                f"The pixels of {config.dataset} are {manifest.pixel_size_um:.4g} µm but the "
-                f"microscope's {pixel_size_um:g} µm: correct the one or the other."
-            )
-        if config.crop_px > manifest.config.region_px:
-            raise FluoFocusError(
-                f"The regions of {config.dataset} have {manifest.config.region_px} pixels, fewer "
-                f"than crop_px {config.crop_px}: lower crop_px."
-            )
-        self._regions = manifest.regions("validation" if held_out else "training")
-        if not self._regions:
-            what = "validate" if held_out else "train"
-            raise FluoFocusError(
-                f"{config.dataset} has no region to {what} on: prepare more fields, or change "
-                "validation_share."
-            )
+        self._regions = open_regions(
+            config.dataset, config.crop_px, pixel_size_um, held_out=held_out
+        )
         self._read = functools.lru_cache(_REGIONS_IN_MEMORY)(
             functools.partial(read_region, config.dataset)
         )
@@ -159,3 +144,35 @@ class PreparedSource:
                 for plane in planes
             ]
         )
+
+
+def open_regions(
+    dataset: str, crop_px: int, pixel_size_um: float, *, held_out: bool
+) -> list[RegionRecord]:
+    """Return the regions of one split of a dataset.
+
+    Raises
+    ------
+    FluoFocusError
+        If the dataset cannot be read, has other pixels than the model is to have, or no
+        region of the split that fits.
+    """
+    manifest = read_manifest(dataset)
+    if abs(manifest.pixel_size_um / pixel_size_um - 1) > _PIXEL_TOLERANCE:
+        raise FluoFocusError(
+            f"The pixels of {dataset} are {manifest.pixel_size_um:.4g} µm but the "
+            f"microscope's {pixel_size_um:g} µm: correct the one or the other."
+        )
+    if crop_px > manifest.config.region_px:
+        raise FluoFocusError(
+            f"The regions of {dataset} have {manifest.config.region_px} pixels, fewer "
+            f"than crop_px {crop_px}: lower crop_px."
+        )
+    regions = manifest.regions("validation" if held_out else "training")
+    if not regions:
+        what = "validate" if held_out else "train"
+        raise FluoFocusError(
+            f"{dataset} has no region to {what} on: prepare more fields, or change "
+            "validation_share."
+        )
+    return regions

@@ -40,7 +40,8 @@ class SimulationConfig(BaseModel):
     ``input_planes`` inputs. The network is told the optics of a share
     ``known_optics_share`` of the fields, if it takes them. Targets are of the
     ``target_modality``, as bright at their brightest as the inputs' sharpest planes; a
-    confocal microscope is without the pupil mask, which is in the wide-field path. Where
+    confocal microscope is without background, which is 0 in its targets, and without the
+    pupil mask, which is in the wide-field path. Where
     targets differ from the inputs in that way, ``refocused`` is what the inputs'
     microscope would see at the targets' planes.
     """
@@ -79,11 +80,7 @@ class SimulatedPairs(PairStream):
 
     def __init__(self, microscope: Microscope, config: SimulationConfig, **position: int) -> None:
         super().__init__(most_inputs=config.input_planes, **position)
-        if config.target_modality == "confocal" and microscope.excitation_wavelength_nm is None:
-            raise FluoFocusError(
-                "Confocal targets need the microscope's excitation_wavelength_nm: add it to its "
-                "description."
-            )
+        target_microscope(microscope, config.target_modality)
         self.microscope = microscope
         self.config = config
 
@@ -159,7 +156,7 @@ class SimulatedSource:
             (config.crop_px, config.crop_px), self.microscope.pixel_size_um, tuple(depths.tolist())
         )
         images = ImageFormation(microscope, grid, planes)
-        seen = _target_microscope(microscope, config.target_modality)
+        seen = target_microscope(microscope, config.target_modality)
         return _Optics(
             grid,
             images,
@@ -216,6 +213,7 @@ class SimulatedSource:
 
         pair = {"image": normalisation.apply(counts), "target": seen(specimen.targets)}
         if specimen.targets is not specimen.photons:
+            pair["target"] -= seen(torch.zeros_like(specimen.targets))
             pair["refocused"] = seen(specimen.photons)
         optics = specimen.parameters * (choice.random() < config.known_optics_share)
         if config.flips_and_rotations:
@@ -226,8 +224,19 @@ class SimulatedSource:
         return pair | {"dpm_um": distances, "optics": optics}
 
 
-def _target_microscope(microscope: Microscope, modality: Modality) -> Microscope:
-    """Return the microscope of the targets; only a wide-field one looks through the mask."""
+def target_microscope(microscope: Microscope, modality: Modality) -> Microscope:
+    """Return the microscope of the targets; only a wide-field one looks through the mask.
+
+    Raises
+    ------
+    FluoFocusError
+        If it is to be confocal and has no excitation wavelength.
+    """
+    if modality == "confocal" and microscope.excitation_wavelength_nm is None:
+        raise FluoFocusError(
+            "Confocal targets need the microscope's excitation_wavelength_nm: add it to its "
+            "description."
+        )
     mask = microscope.pupil_mask if modality == "widefield" else None
     return microscope.model_copy(update={"modality": modality, "pupil_mask": mask})
 

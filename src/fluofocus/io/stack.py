@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from dask.base import is_dask_collection
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.units import AXES
+from fluofocus.units import AXES, AnyArray
 
 SPATIAL_AXES = "ZYX"
 UNKNOWN_VOXEL_UM = (math.nan, math.nan, math.nan)
@@ -109,6 +110,13 @@ def voxel_size_um(stack: xr.DataArray) -> VoxelSize:
             "give it in µm with --z-step (in Python: z_step_um=...)."
         )
     return z, y, x
+
+
+def loaded(pixels: Any) -> AnyArray:
+    """Return pixels in memory, read by threads of this process whatever Dask's default is."""
+    if is_dask_collection(pixels):
+        pixels = pixels.compute(scheduler="threads")
+    return np.asarray(pixels)
 
 
 def origin_um(stack: xr.DataArray) -> VoxelSize:

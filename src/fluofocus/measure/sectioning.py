@@ -13,8 +13,11 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.measure.spectrum import tapered
 from fluofocus.units import AnyArray
 
-LEAST_PLANES = 8
-"""Fewer cannot tell: their axial frequencies are too coarse."""
+LEAST_PLANES = 24
+"""Fewer cannot tell: their axial frequencies are too coarse.
+
+Twelve planes of a hazy slice of brain gave 0.2 wide-field and 0.12 confocal.
+"""
 
 _GUARD_BINS = 2.5
 """Axial frequencies, in samples, by which the taper spreads the wide-field's own light."""
@@ -32,7 +35,7 @@ def cone_share(
 
     Amplitudes are compared at the same lateral frequencies, above the noise that lies beyond the
     aperture's cutoff. About zero for a wide-field stack, up to one for one with optical
-    sectioning. NaN where the stack has nothing to compare.
+    sectioning of thin structures. NaN where the stack has nothing to compare.
 
     Parameters
     ----------

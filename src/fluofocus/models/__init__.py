@@ -1,51 +1,77 @@
-"""Refocusing networks behind one interface; the table `MODELS` lists them."""
+"""Networks behind two interfaces: `MODELS` lists what refocuses, `STACK_MODELS` what restores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.network import RefocusingNetwork
+from fluofocus.models.stack_network import StackNetwork
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
 from fluofocus.models.w_net import WNet, WNetConfig
+from fluofocus.models.wfcon import Wfcon, WfconConfig
 from fluofocus.settings_files import first_problem
+
+Network = TypeVar("Network", covariant=True)
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Generic[Network]):
     """A kind of network: the type of its configuration, its class, and a line about it."""
 
     config_type: type[BaseModel]
-    network_type: Callable[[Any], RefocusingNetwork]
+    network_type: Callable[[Any], Network]
     summary: str
 
 
-MODELS: dict[str, Architecture] = {
+MODELS: dict[str, Architecture[RefocusingNetwork]] = {
     "swift": Architecture(SwiftConfig, Swift, "encodes the image once, decodes each plane cheaply"),
     "deep_z": Architecture(DeepZConfig, DeepZ, "the generator of the Deep-Z paper"),
     "w_net": Architecture(WNetConfig, WNet, "refocuses, then turns the result into confocal"),
 }
 
 
+STACK_MODELS: dict[str, Architecture[StackNetwork]] = {
+    "wfcon": Architecture(WfconConfig, Wfcon, "turns a wide-field stack into a confocal one"),
+}
+
+
 def build_network(name: str, config: dict[str, Any] | None = None) -> RefocusingNetwork:
-    """Make an untrained network.
+    """Make an untrained network that refocuses.
 
     Raises
     ------
     FluoFocusError
         If there is no such architecture, or its configuration is wrong.
     """
-    if name not in MODELS:
+    return _build(MODELS, name, config)
+
+
+def build_stack_network(name: str, config: dict[str, Any] | None = None) -> StackNetwork:
+    """Make an untrained network that restores stacks.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is no such architecture, or its configuration is wrong.
+    """
+    return _build(STACK_MODELS, name, config)
+
+
+def _build(
+    table: dict[str, Architecture[Network]], name: str, config: dict[str, Any] | None
+) -> Network:
+    if name not in table:
         raise FluoFocusError(
-            f"There is no architecture {name!r}; choose one of {', '.join(MODELS)}."
+            f"There is no architecture {name!r}; choose one of {', '.join(table)}."
         )
-    architecture = MODELS[name]
+    architecture = table[name]
     try:
         checked = architecture.config_type.model_validate(config or {})
     except ValidationError as error:

@@ -15,40 +15,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import torch
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ValidationError,
-    model_validator,
-)
+from pydantic import JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.models import MODELS, build_network
+from fluofocus.models import MODELS, STACK_MODELS, build_network, build_stack_network
+from fluofocus.models.cards import FORMAT_VERSION, Card, StackCard
+from fluofocus.models.cards import ErrorCalibration as ErrorCalibration
+from fluofocus.models.cards import ModelCard as ModelCard
+from fluofocus.models.cards import OutputModality as OutputModality
+from fluofocus.models.cards import TrainingRange as TrainingRange
 from fluofocus.models.network import RefocusingNetwork
-from fluofocus.optics.microscope import Microscope
+from fluofocus.models.stack_network import StackNetwork
 from fluofocus.settings_files import first_problem
 from fluofocus.whole_files import write_whole
 
-FORMAT_VERSION: Final = 2
 SUFFIX = ".safetensors"
 CARD_KEY = "fluofocus_card"
 DIGEST_KEY = "fluofocus_card_sha256"
 SHIPPED = Path(__file__).parent / "shipped"
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How the files of ``torch.save`` begin: a zip archive or a bare pickle."""
-
-Range = tuple[float, float]
-OutputModality = Literal["widefield", "confocal", "other"]
 
 _SWIFT_OF_VERSION_1: Final[dict[str, JsonValue]] = {
     "encoder_channels": [32, 64, 96, 128],
@@ -61,88 +54,20 @@ _SWIFT_OF_VERSION_1: Final[dict[str, JsonValue]] = {
 """What the cards of the first format left unsaid of a ``swift`` network."""
 
 
-class TrainingRange(BaseModel):
-    """What a model was trained on, and so where it can be trusted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    defocus_um: Range
-    peak_photons: Range | None = None
-    pixel_size_um: Annotated[float, Field(gt=0)]
-    phantoms: tuple[str, ...] = ()
-    flips_and_rotations: bool = True
-    """Whether images had no orientation, being turned and mirrored at random."""
-    input_planes: Annotated[int, Field(ge=1)] = 1
-    """How many planes of a field were given at once, at most."""
-    optics_told: bool = False
-    """Whether the network was told the optics of some fields."""
-    target_modality: OutputModality = "widefield"
-    """As which microscope's image the output comes out; the input is wide-field."""
-
-    @model_validator(mode="after")
-    def _check_order(self) -> TrainingRange:
-        for low, high in filter(None, (self.defocus_um, self.peak_photons)):
-            if low > high:
-                raise ValueError(f"a range runs from low to high, not from {low:g} to {high:g}")
-        return self
-
-
-class ErrorCalibration(BaseModel):
-    """How a network's error output became honest on held-out images.
-
-    ``scale`` turns it into the expected absolute error. Around the output, an interval of
-    ``half_widths[i]`` times that error to either side holds the truth with probability
-    ``probabilities[i]``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    scale: Annotated[float, Field(gt=0)]
-    probabilities: tuple[float, ...]
-    half_widths: tuple[float, ...]
-
-    @model_validator(mode="after")
-    def _check_lengths(self) -> ErrorCalibration:
-        if len(self.probabilities) != len(self.half_widths):
-            raise ValueError("each probability needs its half width")
-        return self
-
-
-class ModelCard(BaseModel):
-    """What a model is, what it was made from, and what it is good for.
-
-    ``weights_sha256`` is filled in when the model is saved.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    format_version: Literal[2] = FORMAT_VERSION
-    name: Annotated[str, Field(min_length=1)]
-    title: str
-    architecture: str
-    architecture_config: dict[str, JsonValue] = {}
-    microscope: Microscope
-    training: TrainingRange
-    normalisation: Literal["deep-z-single-image"] = "deep-z-single-image"
-    description: str = ""
-    data: str = ""
-    seeds: tuple[int, ...] = ()
-    steps: Annotated[int, Field(ge=0)] = 0
-    hardware: str = ""
-    created: AwareDatetime
-    fluofocus_version: str
-    scores: dict[str, float] = {}
-    error: ErrorCalibration | None = None
-    limits: tuple[str, ...] = ()
-    weights_sha256: str = ""
-
-
 @dataclass(frozen=True)
 class Model:
-    """A network and its card."""
+    """A network that refocuses, and its card."""
 
     card: ModelCard
     network: RefocusingNetwork
+
+
+@dataclass(frozen=True)
+class StackModel:
+    """A network that restores stacks, and its card."""
+
+    card: StackCard
+    network: StackNetwork
 
 
 def shipped_models() -> dict[str, Path]:
@@ -150,7 +75,7 @@ def shipped_models() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob(f"*{SUFFIX}"))}
 
 
-def read_card(name_or_path: str | Path) -> ModelCard:
+def read_any_card(name_or_path: str | Path) -> ModelCard | StackCard:
     """Read the card of a shipped model or of a model file, without its weights.
 
     Raises
@@ -161,6 +86,17 @@ def read_card(name_or_path: str | Path) -> ModelCard:
     path = _resolve(name_or_path)
     with _opened(path) as file:
         return _card_of(file.metadata(), path)
+
+
+def read_card(name_or_path: str | Path) -> ModelCard:
+    """Read the card of a model that refocuses.
+
+    Raises
+    ------
+    FluoFocusError
+        As `read_any_card`; also if the model is of the other kind.
+    """
+    return _of_refocusing(read_any_card(name_or_path))
 
 
 def load_model(name_or_path: str | Path) -> Model:
@@ -175,12 +111,8 @@ def load_model(name_or_path: str | Path) -> Model:
     """
     path = _resolve(name_or_path)
     with _opened(path) as file:
-        card = _card_of(file.metadata(), path)
-        keys = file.keys()
-        _require_fitting_weights(card, path, {key: file.get_slice(key) for key in keys})
-        weights = {key: file.get_tensor(key) for key in keys}
-    if _weights_digest(weights) != card.weights_sha256:
-        raise FluoFocusError(f"The weights in {path} are damaged: get the file again.")
+        card = _of_refocusing(_card_of(file.metadata(), path))
+        weights = _weights_of(file, card, path)
     with torch.random.fork_rng(devices=[]):  # initial weights must not use up random numbers
         network = build_network(card.architecture, card.architecture_config)
     network.load_state_dict(weights)
@@ -188,7 +120,26 @@ def load_model(name_or_path: str | Path) -> Model:
     return Model(card, network.eval())
 
 
-def save_model(model: Model, path: str | Path) -> ModelCard:
+def load_stack_model(name_or_path: str | Path) -> StackModel:
+    """Load a model that restores stacks, by its name or file, ready for inference on the CPU.
+
+    Raises
+    ------
+    FluoFocusError
+        As `read_any_card`; also if the model is of the other kind, or its weights are damaged or
+        do not fit the card.
+    """
+    path = _resolve(name_or_path)
+    with _opened(path) as file:
+        card = _of_stacks(_card_of(file.metadata(), path))
+        weights = _weights_of(file, card, path)
+    with torch.random.fork_rng(devices=[]):
+        network = build_stack_network(card.architecture, card.architecture_config)
+    network.load_state_dict(weights)
+    return StackModel(card, network.to(memory_format=torch.channels_last_3d).eval())  # type: ignore[call-overload]
+
+
+def save_model(model: Model | StackModel, path: str | Path) -> Card:
     """Write a model file, atomically, and return its card as written.
 
     Raises
@@ -249,7 +200,7 @@ def _opened(path: Path) -> Iterator[Any]:
         raise FluoFocusError(f"Cannot read {path}: {error.strerror or error}.") from error
 
 
-def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard:
+def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard | StackCard:
     text = (metadata or {}).get(CARD_KEY)
     if text is None:
         raise FluoFocusError(
@@ -265,17 +216,37 @@ def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard:
         )
     if (metadata or {}).get(DIGEST_KEY) != _text_digest(text):
         raise FluoFocusError(f"The card of {path} was edited or damaged: get the file again.")
+    architecture = content.get("architecture")
+    kind: type[ModelCard | StackCard] = StackCard if architecture in STACK_MODELS else ModelCard
     try:
-        card = ModelCard.model_validate_json(json.dumps(_upgraded(content)))
+        card = kind.model_validate_json(json.dumps(_upgraded(content)))
     except ValidationError as error:
         raise FluoFocusError(
             f"The card of {path} is not one that this FluoFocus can read "
             f"({first_problem(error)}): install the version that wrote it."
         ) from error
-    if card.architecture not in MODELS:
+    if card.architecture not in MODELS | STACK_MODELS:
         raise FluoFocusError(
             f"{path} holds a network {card.architecture!r}, which this FluoFocus does not know: "
             "install the version that wrote it."
+        )
+    return card
+
+
+def _of_refocusing(card: ModelCard | StackCard) -> ModelCard:
+    if isinstance(card, StackCard):
+        raise FluoFocusError(
+            f"Model {card.name} restores stacks and refocuses no image: use 'fluofocus restore' "
+            "(fluofocus.restore)."
+        )
+    return card
+
+
+def _of_stacks(card: ModelCard | StackCard) -> StackCard:
+    if isinstance(card, ModelCard):
+        raise FluoFocusError(
+            f"Model {card.name} refocuses images and restores no stack: use 'fluofocus refocus' "
+            "(fluofocus.refocus)."
         )
     return card
 
@@ -301,11 +272,24 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     return content
 
 
-def _require_fitting_weights(card: ModelCard, path: Path, stored: dict[str, Any]) -> None:
+def _weights_of(file: Any, card: ModelCard | StackCard, path: Path) -> dict[str, Tensor]:
+    """Read the weights, if they fit the card and are whole."""
+    keys = file.keys()
+    _require_fitting_weights(card, path, {key: file.get_slice(key) for key in keys})
+    weights = {key: file.get_tensor(key) for key in keys}
+    if _weights_digest(weights) != card.weights_sha256:
+        raise FluoFocusError(f"The weights in {path} are damaged: get the file again.")
+    return weights
+
+
+def _require_fitting_weights(
+    card: ModelCard | StackCard, path: Path, stored: dict[str, Any]
+) -> None:
     """Compare what the file holds with what the card asks for, allocating neither."""
+    build = build_stack_network if isinstance(card, StackCard) else build_network
     try:
         with torch.device("meta"):
-            expected = build_network(card.architecture, card.architecture_config).state_dict()
+            expected = build(card.architecture, card.architecture_config).state_dict()
     except FluoFocusError as error:
         raise FluoFocusError(f"The card of {path} asks for no possible network: {error}") from error
     asked = {key: ("F32", tuple(tensor.shape)) for key, tensor in expected.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluofocus.models.blocks import require_divisible
 from fluofocus.models.network import Refocused, RefocusingNetwork
@@ -35,6 +35,11 @@ class DeepZ(RefocusingNetwork):
         super().__init__()
         self.config = config
         self.generator = UNet(2, config.width)
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """What makes pixels of the last features."""
+        return self.generator.to_image
 
     @property
     def size_multiple(self) -> int:

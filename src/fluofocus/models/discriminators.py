@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -61,3 +63,49 @@ class HalvingBlock(nn.Module):
         """Map ``(B, C, h, w)`` to ``(B, i2, ceil(h/2), ceil(w/2))``."""
         x = F.leaky_relu_(self.first(x), LEAK)
         return F.leaky_relu_(self.second(x), LEAK)
+
+
+class StackDiscriminator(nn.Module):
+    """Deep-Z's discriminator in 3D, as WFCON-Net's is said to be (Li et al. 2022, Methods).
+
+    Each of the six blocks halves all three lengths, as far as there is something to halve. With
+    two ``dimensions`` each plane of a stack is scored alone.
+    """
+
+    def __init__(self, width: Width = "paper", dimensions: Literal[2, 3] = 3) -> None:
+        super().__init__()
+        self.dimensions = dimensions
+        divisor = CHANNEL_DIVISOR[width]
+        channels = 1
+        layers: list[nn.Module] = []
+        for first, second in BLOCK_CHANNELS:
+            for more, stride in ((first // divisor, 1), (second // divisor, 2)):
+                layers += [_convolution(channels, more, stride, dimensions), nn.LeakyReLU(LEAK)]
+                channels = more
+        self.blocks = nn.Sequential(*layers)
+        self.hidden = nn.Linear(channels, channels)
+        self.to_score = nn.Linear(channels, 1)
+        initialise_as_deep_z(self)
+
+    def forward(self, stack: Tensor) -> Tensor:
+        """Score ``(B, 1, Z, Y, X)`` normalised stacks: ``(B,)``, or ``(B Z,)`` of planes alone."""
+        x = stack
+        if self.dimensions == 2:
+            x = x.transpose(1, 2).reshape(-1, 1, 1, *stack.shape[3:])
+        x = self.blocks(x.contiguous(memory_format=torch.channels_last_3d))
+        x = F.leaky_relu(self.hidden(x.mean(dim=(2, 3, 4))), LEAK)
+        return torch.sigmoid(self.to_score(x)).squeeze(1)
+
+
+def _convolution(
+    in_channels: int, channels: int, stride: int, dimensions: Literal[2, 3]
+) -> nn.Conv3d:
+    depth = 3 if dimensions == 3 else 1
+    return nn.Conv3d(
+        in_channels,
+        channels,
+        (depth, 3, 3),
+        stride=(stride if dimensions == 3 else 1, stride, stride),
+        padding=(depth // 2, 1, 1),
+        padding_mode="replicate",
+    )

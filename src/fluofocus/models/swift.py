@@ -51,6 +51,11 @@ class Swift(RefocusingNetwork):
         self.optics = OpticsEmbedding(config) if config.takes_optics else None
 
     @property
+    def last_layer(self) -> nn.Conv2d:
+        """What makes pixels of the last features."""
+        return self.decoder.to_pixels
+
+    @property
     def size_multiple(self) -> int:
         """What height and width must be a multiple of."""
         return int(2 ** len(self.config.encoder_channels))

@@ -9,6 +9,9 @@ from torch.nn import functional as F
 from fluofocus.models.blocks import DistanceEmbedding, Modulation
 from fluofocus.models.swift_config import SwiftConfig
 
+ERROR_OUTPUT = "decoder.to_log_error."
+"""What the names of the error output's weights begin with in a `Swift` network."""
+
 _LARGEST_LOG_ERROR = 9.0
 _ERROR_CHANNELS = 32
 

@@ -143,7 +143,7 @@ class UpBlock(nn.Module):
 def initialise_as_deep_z(network: nn.Module) -> None:
     """Set Xavier weights and biases of 0.1 in every layer, as the Methods of Deep-Z say."""
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
             if layer.bias is not None:
                 nn.init.constant_(layer.bias, 0.1)

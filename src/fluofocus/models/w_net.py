@@ -6,33 +6,27 @@ out of the same microscope; the second turns what it gets into a confocal image.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar
 
-import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.network import Refocused, RefocusingNetwork
-from fluofocus.models.swift import LARGEST_ASINH, Swift
+from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
-from fluofocus.models.u_net import SIZE_MULTIPLE, UNet, Width, unet_receptive_field_px
 
 
 class WNetConfig(BaseModel):
-    """The two networks: one of the others, which refocuses, and a U-Net.
+    """The two networks, each with the fields of ``swift`` or of ``deep_z``.
 
-    ``refocusing`` has the fields of ``swift`` or of ``deep_z``. ``width`` is that of the
-    second network's U-Net. With the ``intensity`` ``asinh`` it works on the inverse
-    hyperbolic sine of intensities, since beads in focus can be hundreds of times brighter
-    than the input; ``linear`` is as in the papers.
+    With ``{width: paper}`` for both they are the U-Nets of the paper.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     refocusing: SwiftConfig | DeepZConfig = SwiftConfig()
-    width: Width = "compact"
-    intensity: Literal["asinh", "linear"] = "asinh"
+    sharpening: SwiftConfig | DeepZConfig = SwiftConfig()
 
 
 class WNet(RefocusingNetwork):
@@ -40,28 +34,42 @@ class WNet(RefocusingNetwork):
 
     config: WNetConfig
     has_intermediate = True
+    PARTS: ClassVar = ("refocusing", "sharpening")
+    """The two networks, as the names of their weights begin."""
 
     def __init__(self, config: WNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.refocusing: RefocusingNetwork
-        if isinstance(config.refocusing, SwiftConfig):
-            self.refocusing = Swift(config.refocusing.model_copy(update={"error_output": False}))
-        else:
-            self.refocusing = DeepZ(config.refocusing)
-        self.sharpening = UNet(1, config.width)
+        self.refocusing = _network(config.refocusing)
+        self.sharpening = _network(config.sharpening)
         self.fuses_planes = self.refocusing.fuses_planes
         self.takes_optics = self.refocusing.takes_optics
+        self.darken()
+
+    def darken(self) -> None:
+        """Make all output of the second network zero.
+
+        Sparse spots are learnt from there; what another start shows in dark images costs so
+        much that learning to show nothing would come first, and stay.
+        """
+        nn.init.zeros_(self.last_layer.weight)
+        if self.last_layer.bias is not None:
+            nn.init.zeros_(self.last_layer.bias)
+
+    @property
+    def last_layer(self) -> nn.Conv2d:
+        """What makes pixels of the second network's last features."""
+        return self.sharpening.last_layer
 
     @property
     def size_multiple(self) -> int:
         """What height and width must be a multiple of."""
-        return max(SIZE_MULTIPLE, self.refocusing.size_multiple)
+        return max(self.sharpening.size_multiple, self.refocusing.size_multiple)
 
     @property
     def receptive_field_px(self) -> int:
         """How far away, in y or x, an input pixel can be and still change an output pixel."""
-        return self.refocusing.receptive_field_px + unet_receptive_field_px()
+        return self.refocusing.receptive_field_px + self.sharpening.receptive_field_px
 
     def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
         """Encode ``(B, N, H, W)`` images as the first network does."""
@@ -70,14 +78,16 @@ class WNet(RefocusingNetwork):
     def decode(
         self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
     ) -> Refocused:
-        """Refocus, then sharpen each target by itself."""
+        """Refocus, then sharpen each target by itself: the second network refocuses by 0 µm."""
         if with_error:
             raise ValueError("this network has no error output")
         refocused = self.refocusing.decode(features, dpm_um).image
         seen = refocused.flatten(0, 1)[:, None]
-        if self.config.intensity == "asinh":
-            sharp = self.sharpening(torch.asinh(seen))
-            sharp = torch.sinh(sharp.clamp(-LARGEST_ASINH, LARGEST_ASINH))
-        else:
-            sharp = self.sharpening(seen)
+        sharp = self.sharpening(seen, 0.0)
         return Refocused(sharp.reshape(refocused.shape), intermediate=refocused)
+
+
+def _network(config: SwiftConfig | DeepZConfig) -> Swift | DeepZ:
+    if isinstance(config, DeepZConfig):
+        return DeepZ(config)
+    return Swift(config.model_copy(update={"error_output": False}))

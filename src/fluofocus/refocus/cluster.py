@@ -24,10 +24,11 @@ from fluofocus.heap import kept_heap
 from fluofocus.io.shared import SharedWriter
 from fluofocus.io.writers import StackWriter
 from fluofocus.models.bundle import Model, load_model, shipped_models
+from fluofocus.models.device import choose_device
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.prepare.normalise import Normalisation
 from fluofocus.refocus.job import Job, field_normalisation
-from fluofocus.refocus.network import choose_device, make_network
+from fluofocus.refocus.network import make_network
 from fluofocus.refocus.shares import regions, share_out
 from fluofocus.refocus.work import FrameWork, Progress, compute, pending_work
 

@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from fluofocus.errors import FluoFocusError
+from fluofocus.data.grid import Resample
 from fluofocus.heap import kept_heap
+from fluofocus.io.pipeline import read_ahead, write_behind
+from fluofocus.io.sinks import ArraySink, Sink, require_other_file
 from fluofocus.io.stack import make_stack, origin_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.cluster import open_cluster
-from fluofocus.refocus.grid import Resample
 from fluofocus.refocus.job import Job, prepare_job
 from fluofocus.refocus.mask_check import check_mask
 from fluofocus.refocus.options import Options
-from fluofocus.refocus.pipeline import read_ahead, write_behind
 from fluofocus.refocus.request import Planes
 from fluofocus.refocus.shares import chunk_yx
-from fluofocus.refocus.sinks import ArraySink, Sink
 from fluofocus.refocus.surface import Surface
 from fluofocus.refocus.work import Progress, compute, pending_work
 from fluofocus.units import AnyArray
@@ -195,7 +194,7 @@ def refocus_to_file(
         memory_gb=memory_gb,
         device=device,
     )
-    _require_other_file(image, Path(output))
+    require_other_file(image, Path(output))
     with nullcontext() if scheduler is None else open_cluster(scheduler, model, output) as cluster:
         workers_device = None if cluster is None else cluster.device(device)
         job = prepare_job(image, model, options, in_memory=False, workers_device=workers_device)
@@ -216,12 +215,6 @@ def refocus_to_file(
                 _run(job, writer, progress)
             else:
                 cluster.run(job, writer, progress, ensemble=ensemble)
-
-
-def _require_other_file(image: xr.DataArray | AnyArray, output: Path) -> None:
-    source = image.encoding.get("source") if isinstance(image, xr.DataArray) else None
-    if source is not None and Path(source).resolve() == output.resolve():
-        raise FluoFocusError(f"{output} is the image itself: choose another name for the result.")
 
 
 def _run(job: Job, sink: Sink, progress: Progress | None) -> None:

@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from dask.base import is_dask_collection
 from torch import Tensor
 
+from fluofocus.data.grid import Grid, fit_grid, square_pixel_size_um
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.stack import VoxelSize
+from fluofocus.io.stack import VoxelSize, loaded
 from fluofocus.models.bundle import Model, load_model
+from fluofocus.models.device import choose_device
+from fluofocus.models.footprint import FLOAT_BYTES
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.prepare.normalise import (
     Normalisation,
     common_normalisation,
     normalisation_from_image,
 )
-from fluofocus.refocus.grid import Grid, fit_grid
-from fluofocus.refocus.memory import FLOAT_BYTES, Plan, make_plan, measure_footprint
-from fluofocus.refocus.network import choose_device, make_network, require_abilities, told_optics
+from fluofocus.refocus.memory import Plan, make_plan, measure_footprint
+from fluofocus.refocus.network import make_network, require_abilities, told_optics
 from fluofocus.refocus.options import Options
 from fluofocus.refocus.outputs import Outputs
 from fluofocus.refocus.provenance import provenance_of
@@ -34,7 +35,6 @@ from fluofocus.refocus.request import (
     as_images,
     find_targets,
     input_positions_um,
-    square_pixel_size_um,
 )
 from fluofocus.units import AnyArray
 
@@ -111,7 +111,7 @@ class Job:
 
     def read(self, frame: tuple[int, ...]) -> AnyArray:
         """Return the input planes of one field as they were recorded, ``(N, Y, X)`` in counts."""
-        return _read_frame(self.images, frame)
+        return loaded(self.images.data[frame])
 
     def prepare(self, planes: AnyArray, normalisation: Normalisation) -> Tensor:
         """Return ``(N, Y, X)`` input planes normalised on the network's padded grid, batched."""
@@ -224,13 +224,6 @@ def prepare_job(
     )
 
 
-def _read_frame(images: xr.DataArray, frame: tuple[int, ...]) -> AnyArray:
-    pixels = images.data[frame]
-    if is_dask_collection(pixels):  # threads of this process, whatever Dask's default is
-        pixels = pixels.compute(scheduler="threads")
-    return np.asarray(pixels)
-
-
 def field_normalisation(planes: AnyArray) -> Normalisation:
     """Return the one normalisation of a field's ``(N, Y, X)`` input planes."""
     return common_normalisation([normalisation_from_image(plane) for plane in planes])
@@ -241,7 +234,7 @@ def _normalise_frames(images: xr.DataArray) -> list[Normalisation]:
     normalisations = []
     for frame in frames:
         try:
-            normalisations.append(field_normalisation(_read_frame(images, frame)))
+            normalisations.append(field_normalisation(loaded(images.data[frame])))
         except FluoFocusError as error:
             if len(frames) == 1:
                 raise

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
+from fluofocus.data.grid import Grid
 from fluofocus.data.tiling import Tile, round_up, tiles
 from fluofocus.errors import FluoFocusError
+from fluofocus.models.footprint import (
+    FLOAT_BYTES,
+    GIB,
+    LIBRARY_BYTES,
+    byte_count,
+    noting_layers,
+)
 from fluofocus.models.network import RefocusingNetwork
-from fluofocus.refocus.grid import Grid
-
-GIB = 2**30
-FLOAT_BYTES = 4
-
-LIBRARY_BYTES = int(0.6 * GIB)
-"""What the process holds beside images and activations (measured: 0.42 GiB of libraries)."""
 
 LIVE_LAYERS = 3.0
 """Peak memory of a network over input plus output of its largest layer.
@@ -78,11 +75,11 @@ def measure_footprint(
     image = torch.zeros(1, inputs, side, side)
     dpm = torch.zeros(1, inputs, 1, *([side, side] if dpm_is_image else []))
     with torch.inference_mode():
-        with _largest_layer(network) as encode:
+        with noting_layers(network) as encode:
             features = network.encode(image)
-        with _largest_layer(network) as decode:
+        with noting_layers(network) as decode:
             network.decode(features, dpm, with_error=with_error)
-    kept = sum(_bytes(feature) for feature in features)
+    kept = sum(byte_count(feature) for feature in features)
     return Footprint(*(count / side**2 for count in (kept, max(encode), max(decode))))
 
 
@@ -152,23 +149,3 @@ def make_plan(
     largest = min(LARGEST_BATCH, CPU_BATCH_PX // area) if on_cpu else LARGEST_BATCH
     batch = max(1, min(group, largest, int(for_batch / footprint.decode)))
     return Plan(tiles=cut, planes_per_batch=batch, planes_per_group=group)
-
-
-@contextmanager
-def _largest_layer(network: nn.Module) -> Iterator[list[int]]:
-    sizes = [0]
-
-    def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        sizes.append(sum(_bytes(x) for x in (*inputs, output) if isinstance(x, Tensor)))
-
-    leaves = [module for module in network.modules() if not list(module.children())]
-    hooks = [module.register_forward_hook(note) for module in leaves]
-    try:
-        yield sizes
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _bytes(x: Tensor) -> int:
-    return x.nelement() * x.element_size()

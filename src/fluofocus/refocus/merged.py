@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from fluofocus.data.grid import Resample
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.stack import make_stack, voxel_size_um
 from fluofocus.models.bundle import Model, load_model
+from fluofocus.models.footprint import FLOAT_BYTES, GIB
 from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.engine import refocus
-from fluofocus.refocus.grid import Resample
-from fluofocus.refocus.memory import FLOAT_BYTES, GIB
 from fluofocus.refocus.merge import SAME_UM
 from fluofocus.refocus.request import as_images, find_targets, input_positions_um
 from fluofocus.refocus.work import Progress

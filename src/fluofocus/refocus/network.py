@@ -69,23 +69,3 @@ def _require_no_orientation(bundle: Model) -> None:
             f"Model {bundle.card.name} was trained for aberrations with a direction, so turned "
             "images mean nothing to it: leave out --ensemble (ensemble=)."
         )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of this name; ``"auto"`` is a CUDA GPU where there is one.
-
-    Raises
-    ------
-    FluoFocusError
-        If there is no such device here.
-    """
-    has_cuda = torch.cuda.is_available()
-    if name == "auto":
-        name = "cuda" if has_cuda else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise FluoFocusError(f"{name!r} is no device: choose auto, cpu or cuda.") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not has_cuda):
-        raise FluoFocusError(f"There is no device {name!r} here: choose auto or cpu.")
-    return device

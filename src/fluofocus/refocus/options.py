@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fluofocus.data.grid import Resample
 from fluofocus.optics.microscope import Microscope
-from fluofocus.refocus.grid import Resample
 from fluofocus.refocus.request import Planes
 from fluofocus.refocus.surface import Surface
 

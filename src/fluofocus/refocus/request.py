@@ -12,8 +12,7 @@ import numpy as np
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.stack import check_dims, known_voxel_size_um, make_stack, voxel_size_um
-from fluofocus.refocus.grid import PIXEL_TOLERANCE
+from fluofocus.io.stack import check_dims, known_voxel_size_um, make_stack
 from fluofocus.refocus.parsing import parse_surface
 from fluofocus.refocus.slope import warn_of_steepness
 from fluofocus.refocus.surface import Surface
@@ -121,23 +120,6 @@ def input_positions_um(images: xr.DataArray) -> list[float]:
             "positions in the file."
         )
     return [float(z) for z in z_um - z_um[0]]
-
-
-def square_pixel_size_um(image: xr.DataArray) -> float:
-    """Return the pixel size in µm of an image with square pixels.
-
-    Raises
-    ------
-    FluoFocusError
-        If there is none, or the pixels are not square.
-    """
-    _, y_um, x_um = voxel_size_um(image)
-    if abs(y_um / x_um - 1) > PIXEL_TOLERANCE:
-        raise FluoFocusError(
-            f"The image's pixels are {y_um:g} µm high and {x_um:g} µm wide: resample it to square "
-            "pixels, or give the right size with --pixel-size (pixel_size_um=)."
-        )
-    return (y_um + x_um) / 2
 
 
 @dataclass(frozen=True)

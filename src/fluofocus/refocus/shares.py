@@ -9,9 +9,9 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
+from fluofocus.io.sinks import WHOLE, PlaneIndex
 from fluofocus.io.stores import ZARR_CHUNK_PX
 from fluofocus.refocus.job import Job
-from fluofocus.refocus.sinks import WHOLE, PlaneIndex
 from fluofocus.refocus.work import FrameWork, Work
 
 WANTED_PER_WORKER = 2

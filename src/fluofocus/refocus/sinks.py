@@ -1,43 +1,15 @@
-"""Where refocused regions go on their way to an array or a file."""
+"""Planes of the network's grid on their way to the input's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from fluofocus.refocus.grid import Grid
+from fluofocus.data.grid import Grid
+from fluofocus.io.sinks import WHOLE, PlaneIndex, Sink
 from fluofocus.units import FloatArray
-
-PlaneIndex = tuple[int, ...]
-WHOLE = slice(None)
-
-
-class Sink(Protocol):
-    """What takes regions (rows ``y``, columns ``x``) of planes, like a `StackWriter`."""
-
-    def is_done(self, index: PlaneIndex, y: slice, x: slice) -> bool:
-        """Tell whether a region need not be computed."""
-
-    def write_region(self, index: PlaneIndex, y: slice, x: slice, block: FloatArray) -> None:
-        """Take a region ``(h, w)``."""
-
-
-@dataclass(frozen=True)
-class ArraySink:
-    """An array in memory with the axes of the index before Y and X."""
-
-    array: FloatArray
-
-    def is_done(self, index: PlaneIndex, y: slice, x: slice) -> bool:
-        """Return False: a new array has no region yet."""
-        return False
-
-    def write_region(self, index: PlaneIndex, y: slice, x: slice, block: FloatArray) -> None:
-        """Put a region ``(h, w)`` where it belongs."""
-        self.array[index][y, x] = block
 
 
 @dataclass

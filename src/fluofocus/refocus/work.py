@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from fluofocus.data.tiling import Tile
+from fluofocus.io.sinks import Sink
+from fluofocus.models.device import inference
 from fluofocus.prepare.normalise import Normalisation
 from fluofocus.refocus.job import Job
-from fluofocus.refocus.sinks import ResamplingSink, Sink
+from fluofocus.refocus.sinks import ResamplingSink
 
 Progress = Callable[[int, int], None]
 """Called with the work done and the work in all, in planes of tiles."""
@@ -118,7 +118,7 @@ def _from_network_grid(job: Job, sink: Sink) -> Sink:
 
 
 def _encode(job: Job, image: Tensor, tile: Tile) -> tuple[Tensor, ...]:
-    with _inference(job.device):
+    with inference(job.device):
         optics = None if job.optics is None else job.optics.to(job.device)
         return job.network.encode(image[(..., *tile.read)].to(job.device), optics)
 
@@ -133,19 +133,9 @@ def _decode(
     """Return the part that the tile writes of each output in counts, ``(T, h, w)``."""
     selected = slice(work.planes.start, work.planes.stop)
     dpm_um = dpm_um[..., selected] if dpm_um.ndim == 3 else dpm_um[(..., *work.tile.read)]
-    with _inference(job.device):
+    with inference(job.device):
         refocused = job.network.decode(
             features, dpm_um.to(job.device), with_error=job.outputs.error is not None
         )
         written = (0, slice(None), *work.tile.crop)
         return job.outputs.in_counts(refocused, normalisation, written)
-
-
-@contextmanager
-def _inference(device: torch.device) -> Iterator[None]:
-    on_gpu = device.type == "cuda"
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, dtype=torch.bfloat16, enabled=on_gpu),
-    ):
-        yield

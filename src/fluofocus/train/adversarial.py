@@ -17,7 +17,7 @@ from fluofocus.train.losses import (
     deep_z_generator_loss,
     discriminator_loss,
 )
-from fluofocus.train.module import Batch, RefocusingTraining, predict, stages
+from fluofocus.train.module import Batch, NetworkTraining, RefocusingTraining, predict, stages
 from fluofocus.train.regression import RegressionTraining
 
 
@@ -143,7 +143,7 @@ class AdversarialRegressionTraining(RegressionTraining):
 
 
 def update(
-    training: RefocusingTraining,
+    training: NetworkTraining,
     optimizer: LightningOptimizer,
     loss: Callable[[], Tensor],
     *,

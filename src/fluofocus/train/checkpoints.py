@@ -21,7 +21,10 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.models.bundle import load_model
+from fluofocus.models.bundle import load_model, load_stack_model
+from fluofocus.models.stack_network import StackNetwork
+from fluofocus.models.swift_decoder import ERROR_OUTPUT
+from fluofocus.models.w_net import WNet
 from fluofocus.train.run_directory import CHECKPOINT_SUFFIX
 
 KEPT_PREFIXES = ("averaged.module.", "network.")
@@ -142,8 +145,9 @@ def load_first_weights(network: nn.Module, source: str) -> None:
     """Give a network the weights of a model, a model file, or a training's checkpoint.
 
     Of a checkpoint, the averaged weights are taken where there are any. Parts that the
-    source has not, such as an error output, keep their initial weights. Nothing is
-    unpickled but tensors and plain values.
+    source has not keep their initial weights; an error output that the network has not is left
+    out. Both of two networks in a row take those of a network that is like each of them. Nothing
+    is unpickled but tensors and plain values.
 
     Raises
     ------
@@ -152,10 +156,23 @@ def load_first_weights(network: nn.Module, source: str) -> None:
     """
     if source.endswith(CHECKPOINT_SUFFIX):
         weights, _ = kept_weights(Path(source))
+    elif isinstance(network, StackNetwork):
+        weights = load_stack_model(source).network.state_dict()
     else:
         weights = load_model(source).network.state_dict()
+    is_for_both = isinstance(network, WNet) and not any(
+        key.startswith(WNet.PARTS) for key in weights
+    )
+    if is_for_both:
+        weights = {f"{part}.{key}": value for part in WNet.PARTS for key, value in weights.items()}
+    wanted = network.state_dict().keys()
+    weights = {
+        key: value for key, value in weights.items() if key in wanted or ERROR_OUTPUT not in key
+    }
     _require_same_network(network, weights, source)
     network.load_state_dict(weights, strict=False)
+    if isinstance(network, WNet) and is_for_both:
+        network.darken()
 
 
 def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:

@@ -15,12 +15,16 @@ from pydantic import (
 )
 
 from fluofocus.data.prepared import PreparedConfig
+from fluofocus.data.prepared_stacks import StackPreparedConfig
 from fluofocus.data.simulated import SimulationConfig
+from fluofocus.data.simulated_stacks import StackSimulationConfig
+from fluofocus.models import STACK_MODELS
 from fluofocus.models.u_net import Width
 from fluofocus.optics.microscope import Microscope, load_microscope, preset, preset_names
 from fluofocus.settings_files import read_settings, validated
 from fluofocus.train.defaults import default_train_config
 from fluofocus.train.losses import LossConfig, MaeReading
+from fluofocus.train.perceptual import EncoderName
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -86,6 +90,47 @@ class AdversarialConfig(BaseModel):
     best_by: Score = "mae"
 
 
+class WfconTrainingConfig(BaseModel):
+    """The scheme ``wfcon``: equation 1 of WFCON-Net (Li et al. 2022) and its settings.
+
+    The weights of the three parts, the batch and the iterations are the paper's; it gives no
+    learning rates, and those here are Deep-Z's. A part of weight zero is left out. The
+    ``perceptual_encoder`` of the paper is ``vgg19``, whose file of weights in torchvision's
+    form ``perceptual_weights`` names; ``fluorescence`` comes with the package. The learning rate
+    falls to zero along a cosine over the last ``decay_share`` of the steps. What is validated and
+    kept is an average of the weights with ``averaging_decay``; the paper has neither.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    default_validate_every: ClassVar[int] = 100
+
+    scheme: Literal["wfcon"] = "wfcon"
+    steps: Count = 6000
+    batch_size: Count = 24
+    l1_weight: NonNegative = 2.0
+    perceptual_weight: NonNegative = 0.01
+    adversarial_weight: NonNegative = 1.0
+    perceptual_encoder: EncoderName = "fluorescence"
+    perceptual_weights: str | None = None
+    generator_learning_rate: Positive = 1e-4
+    discriminator_learning_rate: Positive = 3e-5
+    discriminator_width: Width = "paper"
+    decay_share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    averaging_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    best_by: Literal["mae", "rmse", "ssim", "pearson"] = "mae"
+
+    @model_validator(mode="after")
+    def _check_encoder(self) -> WfconTrainingConfig:
+        wanted = self.perceptual_weight > 0 and self.perceptual_encoder == "vgg19"
+        if wanted and self.perceptual_weights is None:
+            raise ValueError(
+                "the weights of vgg19 do not come with FluoFocus: name torchvision's file of them "
+                "in perceptual_weights, or use perceptual_encoder fluorescence, or "
+                "perceptual_weight 0"
+            )
+        return self
+
+
 def _scheme(value: Any) -> Any:
     if isinstance(value, dict):
         return value.get("scheme", "regression")
@@ -93,11 +138,13 @@ def _scheme(value: Any) -> Any:
 
 
 Training = Annotated[
-    Annotated[RegressionConfig, Tag("regression")] | Annotated[AdversarialConfig, Tag("deep_z")],
+    Annotated[RegressionConfig, Tag("regression")]
+    | Annotated[AdversarialConfig, Tag("deep_z")]
+    | Annotated[WfconTrainingConfig, Tag("wfcon")],
     Discriminator(
         _scheme,
         custom_error_type="unknown_scheme",
-        custom_error_message="scheme must be one of regression, deep_z",
+        custom_error_message="scheme must be one of regression, deep_z, wfcon",
     ),
 ]
 
@@ -105,11 +152,12 @@ Training = Annotated[
 class TrainConfig(BaseModel):
     """Everything a training needs: what to train, on what, how, and where results go.
 
-    Pairs come from a ``simulation`` or a ``prepared`` dataset: one of the two is given.
+    Pairs come from a ``simulation`` or a ``prepared`` dataset; pairs of stacks, for the scheme
+    ``wfcon``, from ``simulated_stacks`` or ``prepared_stacks``: one of the four is given.
     ``start_from`` names a model, a model file or a checkpoint whose weights are the first
-    ones. ``validate_every`` counts steps; its default is 500, or 50 as in the paper for
-    ``deep_z``. ``early_stopping_checks`` ends the training after as many validations
-    without a better score. ``batch_size`` is that of each device.
+    ones. ``validate_every`` counts steps; its default is 500, 50 as in the paper for
+    ``deep_z``, or 100 for ``wfcon``. ``early_stopping_checks`` ends the training after as
+    many validations without a better score. ``batch_size`` is that of each device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,6 +171,8 @@ class TrainConfig(BaseModel):
     microscope: str
     simulation: SimulationConfig | None = None
     prepared: PreparedConfig | None = None
+    simulated_stacks: StackSimulationConfig | None = None
+    prepared_stacks: StackPreparedConfig | None = None
     training: Training = RegressionConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     start_from: str | None = None
@@ -137,21 +187,45 @@ class TrainConfig(BaseModel):
 
     @property
     def data(self) -> SimulationConfig | PreparedConfig:
-        """Where the pairs come from."""
+        """Where the pairs of a refocusing network come from."""
         data = self.simulation or self.prepared
-        assert data is not None  # _check_data
+        assert data is not None  # _check_data, and the scheme is none of stacks
         return data
+
+    @property
+    def stacks(self) -> StackSimulationConfig | StackPreparedConfig | None:
+        """Where pairs of stacks come from; None where the network refocuses."""
+        return self.simulated_stacks or self.prepared_stacks
 
     @model_validator(mode="after")
     def _check_data(self) -> TrainConfig:
-        if (self.simulation is None) == (self.prepared is None):
-            raise ValueError("give either simulation or prepared, what the training pairs are")
+        of_images, of_stacks = ("simulation", "prepared"), ("simulated_stacks", "prepared_stacks")
+        is_of_stacks = isinstance(self.training, WfconTrainingConfig)
+        wanted, others = (of_stacks, of_images) if is_of_stacks else (of_images, of_stacks)
+        if sum(getattr(self, name) is not None for name in wanted) != 1:
+            raise ValueError(f"give either {wanted[0]} or {wanted[1]}, what the training pairs are")
+        for name in others:
+            if getattr(self, name) is not None:
+                raise ValueError(f"the scheme {self.training.scheme} has no use for {name}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_architecture(self) -> TrainConfig:
+        is_of_stacks = isinstance(self.training, WfconTrainingConfig)
+        if is_of_stacks and self.architecture not in STACK_MODELS:
+            raise ValueError(
+                f"the scheme wfcon trains networks of stacks: set architecture to one of "
+                f"{', '.join(STACK_MODELS)}"
+            )
+        if self.architecture in STACK_MODELS and not is_of_stacks:
+            raise ValueError(f"a network {self.architecture} is trained by the scheme wfcon")
         return self
 
     @model_validator(mode="after")
     def _check_precision(self) -> TrainConfig:
-        adversarial = getattr(self.training, "adversarial_weight", 0.0) > 0
-        if adversarial and self.precision == "16-mixed":
+        training = self.training
+        clips = isinstance(training, RegressionConfig) and training.adversarial_weight > 0
+        if clips and self.precision == "16-mixed":
             raise ValueError(
                 "adversarial fine-tuning clips gradients, which 16-mixed scales: "
                 "use precision bf16-mixed or 32-true"

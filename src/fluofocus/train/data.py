@@ -10,7 +10,9 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from fluofocus.data.prepared import PreparedPairs
+from fluofocus.data.prepared_stacks import PreparedStackPairs
 from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
+from fluofocus.data.simulated_stacks import SimulatedStackPairs, StackSimulationConfig
 from fluofocus.data.stream import PairStream
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.config import TrainConfig
@@ -86,6 +88,8 @@ class TrainingData(LightningDataModule):
         return list(itertools.islice(pairs, self.config.validation_batches))
 
     def _pairs(self, *, held_out: bool, **position: int) -> PairStream:
+        if self.config.stacks is not None:
+            return self._stack_pairs(held_out=held_out, **position)
         batch_size = self.config.training.batch_size
         data = self.config.data
         if isinstance(data, SimulationConfig):
@@ -96,6 +100,22 @@ class TrainingData(LightningDataModule):
         pixel_um = self.microscope.pixel_size_um
         pairs = PreparedPairs(data, pixel_um, held_out=held_out, batch_size=batch_size, **position)
         pairs.source(0)  # complains of a bad dataset here, not in a worker
+        return pairs
+
+    def _stack_pairs(self, *, held_out: bool, **position: int) -> PairStream:
+        batch_size = self.config.training.batch_size
+        data = self.config.stacks
+        assert data is not None
+        if isinstance(data, StackSimulationConfig):
+            return SimulatedStackPairs(self.microscope, data, batch_size=batch_size, **position)
+        pairs = PreparedStackPairs(
+            data,
+            self.microscope.pixel_size_um,
+            held_out=held_out,
+            batch_size=batch_size,
+            **position,
+        )
+        pairs.source(0)
         return pairs
 
 

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 from fluofocus.data.prepared import PreparedConfig
+from fluofocus.data.prepared_stacks import StackPreparedConfig
 from fluofocus.data.simulated import SimulationConfig
-from fluofocus.models.bundle import (
+from fluofocus.data.simulated_stacks import StackSimulationConfig
+from fluofocus.data.stack_pairs import StackPatches
+from fluofocus.models.bundle import Model, StackModel, save_model
+from fluofocus.models.cards import (
+    Card,
     ErrorCalibration,
-    Model,
     ModelCard,
     OutputModality,
+    StackCard,
+    TrainedStacks,
     TrainingRange,
-    save_model,
 )
 from fluofocus.models.network import RefocusingNetwork
+from fluofocus.models.stack_network import StackNetwork
 from fluofocus.optics.microscope import Microscope
 from fluofocus.prepare.dataset import read_manifest
-from fluofocus.simulate.draws import OpticsDraws
-from fluofocus.train.config import TrainConfig
+from fluofocus.simulate.draws import OpticsDraws, PhantomDraw
+from fluofocus.train.config import TrainConfig, WfconTrainingConfig
 
 
 def _named(microscope: Microscope) -> Microscope:
@@ -39,46 +48,91 @@ def write_model(
     network: RefocusingNetwork,
     path: Path,
     *,
-    steps: int,
-    scores: dict[str, float],
     error: ErrorCalibration | None,
-    device: torch.device,
-) -> ModelCard:
-    """Write a trained network as a model file; return its card."""
+    **made: Any,
+) -> Card:
+    """Write a trained network as a model file; return its card.
+
+    Parameters
+    ----------
+    made
+        ``steps``, ``scores`` and ``device`` of the training.
+    """
     reach = config.data.defocus_um
     simulation = config.simulation
-    card = ModelCard(
-        name=config.name,
-        title=config.title or f"{config.architecture} for {microscope.name}",
-        architecture=config.architecture,
-        architecture_config=network.config.model_dump(mode="json"),
-        microscope=_named(microscope),
-        training=TrainingRange(
-            defocus_um=(-reach, reach),
-            peak_photons=simulation.peak_photons if simulation else None,
-            pixel_size_um=microscope.pixel_size_um,
-            phantoms=tuple(dict.fromkeys(draw.phantom for draw in simulation.phantoms))
-            if simulation
-            else (),
-            flips_and_rotations=config.data.flips_and_rotations,
-            input_planes=config.data.input_planes if network.fuses_planes else 1,
-            optics_told=network.takes_optics
-            and simulation is not None
-            and simulation.known_optics_share > 0,
-            target_modality=_target_modality(config.data),
-        ),
-        description=config.description,
-        data=describe_data(config),
-        seeds=(config.seed,),
-        steps=steps,
-        hardware=describe_hardware(device),
-        created=datetime.now(UTC),
-        fluofocus_version=version("fluofocus"),
-        scores={name: value for name, value in scores.items() if math.isfinite(value)},
-        error=error,
-        limits=config.limits,
+    training = TrainingRange(
+        defocus_um=(-reach, reach),
+        peak_photons=simulation.peak_photons if simulation else None,
+        pixel_size_um=microscope.pixel_size_um,
+        phantoms=_phantoms(simulation.phantoms) if simulation else (),
+        flips_and_rotations=config.data.flips_and_rotations,
+        input_planes=config.data.input_planes if network.fuses_planes else 1,
+        optics_told=network.takes_optics
+        and simulation is not None
+        and simulation.known_optics_share > 0,
+        target_modality=_target_modality(config.data),
     )
-    return save_model(Model(card, network), path)
+    about = _about(config, microscope, network.config, **made)
+    return save_model(Model(ModelCard(training=training, error=error, **about), network), path)
+
+
+def write_stack_model(
+    config: TrainConfig,
+    microscope: Microscope,
+    network: StackNetwork,
+    path: Path,
+    **made: Any,
+) -> Card:
+    """Write a trained network of stacks as a model file; return its card (see `write_model`)."""
+    stacks, simulation, scheme = config.stacks, config.simulated_stacks, config.training
+    assert stacks is not None
+    assert isinstance(scheme, WfconTrainingConfig)
+    training = TrainedStacks(
+        z_step_um=stacks.z_step_um,
+        planes=stacks.planes,
+        crop_px=stacks.crop_px,
+        plane_subsampling=stacks.plane_subsampling,
+        peak_photons=simulation.peak_photons if simulation else None,
+        pixel_size_um=microscope.pixel_size_um,
+        phantoms=_phantoms(simulation.phantoms) if simulation else (),
+        flips_and_rotations=stacks.flips_and_rotations,
+        target_modality=simulation.target_modality if simulation else "other",
+        perceptual_encoder=scheme.perceptual_encoder if scheme.perceptual_weight > 0 else "",
+    )
+    about = _about(config, microscope, network.config, **made)
+    return save_model(StackModel(StackCard(training=training, **about), network), path)
+
+
+def _about(
+    config: TrainConfig,
+    microscope: Microscope,
+    sizes: BaseModel,
+    *,
+    steps: int,
+    scores: dict[str, float],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return what a card says of a model of any kind."""
+    return {
+        "name": config.name,
+        "title": config.title or f"{config.architecture} for {microscope.name}",
+        "architecture": config.architecture,
+        "architecture_config": sizes.model_dump(mode="json"),
+        "microscope": _named(microscope),
+        "description": config.description,
+        "data": describe_data(config),
+        "seeds": (config.seed,),
+        "steps": steps,
+        "hardware": describe_hardware(device),
+        "created": datetime.now(UTC),
+        "fluofocus_version": version("fluofocus"),
+        "scores": {name: value for name, value in scores.items() if math.isfinite(value)},
+        "limits": config.limits,
+    }
+
+
+def _phantoms(draws: Sequence[PhantomDraw]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(draw.phantom for draw in draws))
 
 
 def _target_modality(data: SimulationConfig | PreparedConfig) -> OutputModality:
@@ -89,17 +143,27 @@ def _target_modality(data: SimulationConfig | PreparedConfig) -> OutputModality:
 
 def describe_data(config: TrainConfig) -> str:
     """Say in a few sentences what a training's images are, from its configuration."""
-    data = config.data
-    if isinstance(data, SimulationConfig):
+    data = config.stacks or config.data
+    if isinstance(data, SimulationConfig | StackSimulationConfig):
         text = _describe_simulation(data)
     else:
         text = _describe_dataset(data)
+    if config.stacks is not None:
+        text += _describe_patches(config.stacks)
     if config.start_from is not None:
         text += f" Started from {config.start_from}."
     return text
 
 
-def _describe_dataset(data: PreparedConfig) -> str:
+def _describe_patches(stacks: StackPatches) -> str:
+    text = f" Patches of {stacks.planes} planes, {stacks.z_step_um:g} µm apart."
+    if set(stacks.plane_subsampling) == {1}:
+        return text
+    listed = ", ".join(str(every) for every in sorted(set(stacks.plane_subsampling)))
+    return f"{text} Of the input every {listed}-th plane was left, the others interpolated."
+
+
+def _describe_dataset(data: PreparedConfig | StackPreparedConfig) -> str:
     manifest = read_manifest(data.dataset)
     used = [field for field in manifest.fields if field.regions]
     names = ", ".join(Path(field.input.source).name for field in used[:5] if field.input)
@@ -113,7 +177,7 @@ def _describe_dataset(data: PreparedConfig) -> str:
     return f"{text} Targets of another modality." if manifest.has_targets else text
 
 
-def _describe_simulation(simulation: SimulationConfig) -> str:
+def _describe_simulation(simulation: SimulationConfig | StackSimulationConfig) -> str:
     whole = sum(draw.weight for draw in simulation.phantoms)
     shares: dict[str, float] = {}
     for draw in simulation.phantoms:

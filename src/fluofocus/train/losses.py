@@ -15,6 +15,9 @@ MaeReading = Literal["mean", "sum"]
 _DARK = 0.02
 """Mean of a normalised target below which it counts as dark."""
 
+_FAINT = 0.1
+"""Root mean square of asinh(2 x) of a target below which it counts as dark, likewise."""
+
 _PATCH_PX = 32
 """Side of the patches whose spectra are compared: a few blurred beads wide."""
 
@@ -29,6 +32,7 @@ class LossConfig(BaseModel):
 
     l1: Weight = 1.0
     rms: Weight = 0.5
+    squared: Weight = 0.0
     spectral: Weight = 0.1
     error: Weight = 0.1
     refocused: Weight = 1.0
@@ -41,6 +45,9 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
 
     - ``l1``: mean absolute error over the target's mean, the share of misplaced light;
     - ``rms``: root-mean-square error over the target's rms, which weighs bright detail;
+    - ``squared``: mean squared error of asinh(2 x) over the target's mean square, which forgives
+      small errors and bounds large ones, so that few bright spots are learnt where ``l1``
+      and ``rms`` would rather have all dark;
     - ``spectral``: absolute difference of the amplitude spectra of overlapping patches, each
       over its target's mean amplitude, which asks for sharpness even where position is
       uncertain.
@@ -53,6 +60,8 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
         error = (output - target).square().mean(dim=(-2, -1))
         power = target.square().mean(dim=(-2, -1)) + _DARK**2
         total = total + config.rms * torch.sqrt(error / power + 1e-6).mean()
+    if config.squared:
+        total = total + config.squared * _squared_error(output, target)
     if config.spectral:
         total = total + config.spectral * _spectral_error(output, target)
     return total
@@ -67,6 +76,12 @@ def error_loss(error: Tensor, output: Tensor, target: Tensor) -> Tensor:
     """
     residual = (output.detach() - target).abs()
     return (residual / error + error.log()).mean()
+
+
+def _squared_error(output: Tensor, target: Tensor) -> Tensor:
+    found, wanted = torch.asinh(2 * output), torch.asinh(2 * target)
+    error = (found - wanted).square().mean(dim=(-2, -1))
+    return (error / (wanted.square().mean(dim=(-2, -1)) + _FAINT**2)).mean()
 
 
 def _spectral_error(output: Tensor, target: Tensor) -> Tensor:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from pathlib import Path
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.measure.image import METRICS
 from fluofocus.models.network import Refocused, RefocusingNetwork
+from fluofocus.train.pictures import SAMPLES, draw_refocused
 
 Batch = dict[str, Tensor]
 
@@ -50,32 +53,33 @@ def nearest_um(dpm_um: Tensor) -> Tensor:
     return dpm_um.abs().amin(dim=1)
 
 
-class RefocusingTraining(LightningModule):
-    """Trains a refocusing network; the schemes add what they minimise.
-
-    Parameters
-    ----------
-    network
-        What is trained.
-    away_um
-        Pairs closer than this do not count for the correlation: there is little to do.
-    """
+class NetworkTraining(LightningModule, ABC):
+    """Trains a network of any kind; the schemes add what they minimise."""
 
     updates_per_step = 1
     """Optimiser updates in one step, for all optimisers together."""
     gradient_clip: float | None = None
     """Norm to which Lightning clips gradients; it may not where a scheme updates by itself."""
 
-    def __init__(self, network: RefocusingNetwork, *, away_um: float = 1.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.network = network
-        self.away_um = away_um
         self._held_out: list[dict[str, Tensor]] = []
 
     @property
-    def kept(self) -> RefocusingNetwork:
+    @abstractmethod
+    def kept(self) -> nn.Module:
         """The network that is validated and ends up in the model file."""
-        return self.network
+
+    @abstractmethod
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scores of the kept network on a held-out batch, one per image.
+
+        NaN for those that do not count.
+        """
+
+    @abstractmethod
+    def draw_sample(self, batch: Batch, path: Path) -> None:
+        """Draw what the kept network makes of the first fields of a held-out batch."""
 
     def on_validation_epoch_start(self) -> None:
         """Forget the scores of an earlier validation."""
@@ -83,13 +87,7 @@ class RefocusingTraining(LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Score the kept network on held-out pairs."""
-        refocused = predict(self.kept, batch)
-        if not torch.isfinite(refocused.image).all():
-            raise FluoFocusError(
-                "The training diverged: the network's output is no longer finite; "
-                "start again with a lower learning rate."
-            )
-        self._held_out.append(self.scores(refocused, batch))
+        self._held_out.append(self.score(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores over all pairs, of all devices."""
@@ -100,6 +98,53 @@ class RefocusingTraining(LightningModule):
             values = gathered.flatten()
             score = values.nanmedian() if name == "gap_closed" else values.nanmean()
             self.log(f"val_{name}", score, sync_dist=True)
+
+
+def require_finite(output: Tensor) -> None:
+    """Raise `FluoFocusError` where a network's output is no longer finite."""
+    if not torch.isfinite(output).all():
+        raise FluoFocusError(
+            "The training diverged: the network's output is no longer finite; "
+            "start again with a lower learning rate."
+        )
+
+
+class RefocusingTraining(NetworkTraining):
+    """Trains a refocusing network.
+
+    Parameters
+    ----------
+    network
+        What is trained.
+    away_um
+        Pairs closer than this do not count for the correlation: there is little to do.
+    """
+
+    def __init__(self, network: RefocusingNetwork, *, away_um: float = 1.0) -> None:
+        super().__init__()
+        self.network = network
+        self.away_um = away_um
+
+    @property
+    def kept(self) -> RefocusingNetwork:
+        """The network that is validated and ends up in the model file."""
+        return self.network
+
+    def score(self, batch: Batch) -> dict[str, Tensor]:
+        """Return scores of the kept network on a held-out batch, one per image."""
+        refocused = predict(self.kept, batch)
+        require_finite(refocused.image)
+        return self.scores(refocused, batch)
+
+    def draw_sample(self, batch: Batch, path: Path) -> None:
+        """Draw the first held-out inputs, each with its farthest target."""
+        batch = {key: value[:SAMPLES] for key, value in batch.items()}
+        farthest = nearest_um(batch["dpm_um"]).argmax(dim=1)
+        field = torch.arange(len(farthest))
+        batch["dpm_um"] = batch["dpm_um"][field, :, farthest, None]
+        batch["target"] = batch["target"][field, farthest, None]
+        on_device = {key: value.to(self.device) for key, value in batch.items()}
+        draw_refocused(batch, predict(self.kept, on_device).image.cpu(), path)
 
     def scores(self, refocused: Refocused, batch: Batch) -> dict[str, Tensor]:
         """Return scores of ``(B, T, H, W)`` output, one per image, NaN for those too close."""

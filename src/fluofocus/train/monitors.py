@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -20,12 +19,9 @@ from rich.progress import (
 )
 
 from fluofocus.train.data import TrainingData
-from fluofocus.train.module import Batch, RefocusingTraining, nearest_um, predict
+from fluofocus.train.module import NetworkTraining
 
 _LOSS_EVERY = 20
-_SAMPLES = 3
-_DPI = 72
-_PANEL_INCHES = 1.6
 
 
 def steps_done(trainer: Trainer) -> int:
@@ -97,57 +93,13 @@ class SamplePictures(Callback):
         self.folder = folder
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the first held-out inputs, each with its farthest target."""
+        """Draw what the kept network makes of the first held-out pairs."""
         if trainer.state.fn != "fit" or not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, RefocusingTraining)
+        assert isinstance(pl_module, NetworkTraining)
         data = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(data, TrainingData)
-        batch = {key: value[:_SAMPLES] for key, value in data.validation_batches()[0].items()}
-        farthest = nearest_um(batch["dpm_um"]).argmax(dim=1)
-        field = torch.arange(len(farthest))
-        batch["dpm_um"] = batch["dpm_um"][field, :, farthest, None]
-        batch["target"] = batch["target"][field, farthest, None]
-        with torch.no_grad():
-            on_device = {key: value.to(pl_module.device) for key, value in batch.items()}
-            output = predict(pl_module.kept, on_device).image.cpu()
         self.folder.mkdir(parents=True, exist_ok=True)
-        draw_samples(batch, output, self.folder / f"step-{steps_done(trainer):07d}.png")
-
-
-def draw_samples(batch: Batch, output: torch.Tensor, path: Path) -> None:
-    """Draw rows of input, output and target, a few kilobytes in all.
-
-    Output and target share their grey values, the input has its own.
-
-    Parameters
-    ----------
-    batch
-        ``image`` ``(B, N, H, W)``, of which the first is drawn; ``dpm_um`` ``(B, N, 1)``;
-        ``target`` ``(B, 1, H, W)``.
-    output
-        ``(B, 1, H, W)``.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
-
-    rows = len(output)
-    figure = Figure(
-        figsize=(3 * _PANEL_INCHES, rows * (_PANEL_INCHES + 0.2)), dpi=_DPI, layout="constrained"
-    )
-    canvas = FigureCanvasAgg(figure)
-    for row, axes in enumerate(figure.subplots(rows, 3, squeeze=False)):
-        target = batch["target"][row, 0]
-        dpm_um = float(batch["dpm_um"][row, 0, 0])
-        names = ("input", f"refocused by {dpm_um:+.1f} µm", "target")
-        panels = (batch["image"][row, 0], output[row, 0], target)
-        for axis, name, panel in zip(axes, names, panels, strict=True):
-            shown = panel if name == "input" else target
-            low, high = float(shown.min()), float(shown.quantile(0.998))
-            axis.imshow(panel.numpy(), cmap="gray", vmin=low, vmax=high, interpolation="none")
-            axis.set_title(name, fontsize=7)
-            axis.set_axis_off()
-    canvas.draw()  # type: ignore[no-untyped-call]
-    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    Image.fromarray(pixels).convert("L").save(path, optimize=True)
+        path = self.folder / f"step-{steps_done(trainer):07d}.png"
+        with torch.no_grad():
+            pl_module.draw_sample(data.validation_batches()[0], path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -14,6 +12,7 @@ from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.train.config import RegressionConfig
 from fluofocus.train.losses import error_loss, refocusing_loss
 from fluofocus.train.module import Batch, RefocusingTraining, predict, stages
+from fluofocus.train.schedule import moving_average, rate_factor
 
 
 class RegressionTraining(RefocusingTraining):
@@ -24,7 +23,7 @@ class RegressionTraining(RefocusingTraining):
     ) -> None:
         super().__init__(network, away_um=away_um)
         self.config = config
-        self.averaged = AveragedModel(network, multi_avg_fn=_moving_average(config.averaging_decay))
+        self.averaged = AveragedModel(network, multi_avg_fn=moving_average(config.averaging_decay))
         self.averaged.requires_grad_(False)
         if self.automatic_optimization:
             self.gradient_clip = config.gradient_clip
@@ -79,22 +78,9 @@ class RegressionTraining(RefocusingTraining):
 
     def _rate_factor(self, step: int) -> float:
         config = self.config
-        warm = min(1.0, (step + 1) / (config.warmup_steps + 1))
-        decay_steps = config.decay_share * config.steps
-        if decay_steps == 0:
-            return warm
-        progress = (step - (config.steps - decay_steps)) / decay_steps
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
-
-
-def _moving_average(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Return an exponential moving average, with less memory while the training is young."""
-
-    @torch.no_grad()
-    def update(averaged: Any, current: Any, updates: Any) -> None:
-        count = int(updates)
-        weight = 1 - min(decay, (1 + count) / (10 + count))
-        for average, value in zip(averaged, current, strict=True):
-            average.lerp_(value, weight)
-
-    return update
+        return rate_factor(
+            step,
+            steps=config.steps,
+            warmup_steps=config.warmup_steps,
+            decay_share=config.decay_share,
+        )

@@ -23,7 +23,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.heap import kept_heap
-from fluofocus.models import build_network
+from fluofocus.models import build_network, build_stack_network
+from fluofocus.models.network import RefocusingNetwork
+from fluofocus.models.stack_network import StackNetwork
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
 from fluofocus.train.checkpoints import (
@@ -33,14 +35,15 @@ from fluofocus.train.checkpoints import (
     kept_weights,
     load_first_weights,
 )
-from fluofocus.train.config import AdversarialConfig, TrainConfig
+from fluofocus.train.config import AdversarialConfig, TrainConfig, WfconTrainingConfig
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
-from fluofocus.train.export import write_model
-from fluofocus.train.module import RefocusingTraining
+from fluofocus.train.export import write_model, write_stack_model
+from fluofocus.train.module import NetworkTraining
 from fluofocus.train.monitors import ProgressBar, SamplePictures, steps_done
 from fluofocus.train.regression import RegressionTraining
 from fluofocus.train.run_directory import RunDirectory
+from fluofocus.train.wfcon import WfconTraining
 
 _CLOSE_SHARE = 0.1
 """Pairs closer than this share of the defocus range do not count for the correlation."""
@@ -137,11 +140,17 @@ def _check_devices(devices: int, accelerator: str) -> None:
         )
 
 
-def make_training(config: TrainConfig, *, is_resumed: bool = False) -> RefocusingTraining:
+def make_training(config: TrainConfig, *, is_resumed: bool = False) -> NetworkTraining:
     """Build the network that a configuration asks for, in the scheme that trains it.
 
     One that is to be resumed needs no first weights.
     """
+    if isinstance(config.training, WfconTrainingConfig):
+        restoring = build_stack_network(config.architecture, config.architecture_config)
+        if config.start_from is not None and not is_resumed:
+            load_first_weights(restoring, config.start_from)
+        restoring = restoring.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        return WfconTraining(restoring, config.training)
     network = build_network(config.architecture, config.architecture_config)
     if config.start_from is not None and not is_resumed:
         load_first_weights(network, config.start_from)
@@ -156,7 +165,7 @@ def make_training(config: TrainConfig, *, is_resumed: bool = False) -> Refocusin
 
 
 def _trainer(
-    config: TrainConfig, training: RefocusingTraining, directory: RunDirectory, **options: Any
+    config: TrainConfig, training: NetworkTraining, directory: RunDirectory, **options: Any
 ) -> Trainer:
     """Set up Lightning's trainer; steps are batches, however many updates each makes."""
     return Trainer(
@@ -208,11 +217,11 @@ def _callbacks(
 
 
 def _mode(config: TrainConfig) -> str:
-    return "min" if config.training.best_by in ("loss", "mae") else "max"
+    return "min" if config.training.best_by in ("loss", "mae", "rmse") else "max"
 
 
 def _finish(
-    trainer: Trainer, training: RefocusingTraining, data: TrainingData, directory: RunDirectory
+    trainer: Trainer, training: NetworkTraining, data: TrainingData, directory: RunDirectory
 ) -> None:
     """Write the better of the best and the last weights as a model file."""
     config = data.config
@@ -230,24 +239,24 @@ def _finish(
             scores, steps = best_scores, updates // training.updates_per_step
         else:
             training.kept.load_state_dict(last)
-    if trainer.is_global_zero:
-        write_model(
-            config,
-            data.microscope,
-            training.kept,
-            directory.model_file,
-            steps=steps,
-            error=calibrate_error(
-                training.kept, data.calibration_batches(), trainer.strategy.root_device
-            ),
-            scores={f"validation_{name}": value for name, value in scores.items()},
-            device=trainer.strategy.root_device,
-        )
+    if not trainer.is_global_zero:
+        return
+    device = trainer.strategy.root_device
+    made: dict[str, Any] = {
+        "steps": steps,
+        "scores": {f"validation_{name}": value for name, value in scores.items()},
+        "device": device,
+    }
+    kept, path = training.kept, directory.model_file
+    if isinstance(kept, StackNetwork):
+        write_stack_model(config, data.microscope, kept, path, **made)
+        return
+    assert isinstance(kept, RefocusingNetwork)
+    error = calibrate_error(kept, data.calibration_batches(), device)
+    write_model(config, data.microscope, kept, path, error=error, **made)
 
 
-def _validate(
-    trainer: Trainer, training: RefocusingTraining, data: TrainingData
-) -> dict[str, float]:
+def _validate(trainer: Trainer, training: NetworkTraining, data: TrainingData) -> dict[str, float]:
     (scores,) = trainer.validate(training, data, verbose=False)
     return {name.removeprefix("val_"): value for name, value in scores.items()}
 

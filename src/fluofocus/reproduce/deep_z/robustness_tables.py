@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from fluofocus.data.grid import PIXEL_TOLERANCE
 from fluofocus.errors import FluoFocusWarning
 from fluofocus.models.bundle import ModelCard
-from fluofocus.refocus.grid import PIXEL_TOLERANCE
 from fluofocus.refocus.microscope_check import warn_of_differences
 from fluofocus.reproduce.deep_z.robustness_fields import Kind
 from fluofocus.reproduce.deep_z.robustness_scores import Summary

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from fluofocus.refocus.sinks import PlaneIndex, Sink
+from fluofocus.io.sinks import PlaneIndex, Sink
 from fluofocus.units import FloatArray
 
 Item = TypeVar("Item")

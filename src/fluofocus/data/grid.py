@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
+import xarray as xr
 from torch import Tensor
 from torch.nn import functional as F
 
 from fluofocus.data.tiling import round_up
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
+from fluofocus.io.stack import voxel_size_um
 
 Resample = Literal["auto", "refuse"]
 
@@ -93,6 +95,23 @@ def fit_grid(
         network_yx = (max(1, round(shape_yx[0] * ratio)), max(1, round(shape_yx[1] * ratio)))
     padded_yx = (round_up(network_yx[0], size_multiple), round_up(network_yx[1], size_multiple))
     return Grid(shape_yx, network_yx, padded_yx)
+
+
+def square_pixel_size_um(image: xr.DataArray) -> float:
+    """Return the pixel size in µm of an image with square pixels.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is none, or the pixels are not square.
+    """
+    _, y_um, x_um = voxel_size_um(image)
+    if abs(y_um / x_um - 1) > PIXEL_TOLERANCE:
+        raise FluoFocusError(
+            f"The image's pixels are {y_um:g} µm high and {x_um:g} µm wide: resample it to square "
+            "pixels, or give the right size with --pixel-size (pixel_size_um=)."
+        )
+    return (y_um + x_um) / 2
 
 
 def _resize(image: Tensor, shape_yx: tuple[int, int], mode: str) -> Tensor:

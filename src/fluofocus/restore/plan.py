@@ -1,0 +1,121 @@
+"""How a stack is cut into tiles that overlap."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+
+from fluofocus.data.blending import BlendedSpan, blended_spans
+from fluofocus.data.grid import Grid
+from fluofocus.errors import FluoFocusError
+from fluofocus.models.bundle import StackModel
+from fluofocus.models.footprint import FLOAT_BYTES, GIB, LIBRARY_BYTES, noting_layers
+from fluofocus.models.stack_network import Extent, StackNetwork
+
+OVERLAP_SHARE = 0.25
+"""Of a tile's length, that it has in common with the next one."""
+
+TILES_AT_ONCE = 2
+"""PyTorch convolves a single stack on a processor with slow routines: half the speed, measured."""
+
+LARGER_TILES = Extent(4, 2, 2)
+"""How many patches of the training a tile spans where its size does not matter to the network."""
+
+LIVE_LAYERS = 3.0
+"""Peak memory of a network over input plus output of its largest layer."""
+
+BLOCK_COPIES = 5
+"""Arrays of the size of a block of planes that live at once: the next one is read and prepared."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Spans of tiles along each axis, planes, rows and columns."""
+
+    z: list[BlendedSpan]
+    y: list[BlendedSpan]
+    x: list[BlendedSpan]
+
+    @property
+    def tiles_per_block(self) -> int:
+        """How many tiles there are side by side."""
+        return len(self.y) * len(self.x)
+
+
+def make_plan(
+    model: StackModel, grid: Grid, depth: int, *, memory_gb: float, held_bytes: int = 0
+) -> Plan:
+    """Choose tiles such that the process stays within a budget.
+
+    A network whose layers take statistics over the tile gets tiles as large as the patches
+    that it was trained on, since it works best on these. Any other gets larger ones, as far as
+    memory allows.
+
+    Parameters
+    ----------
+    depth
+        Planes that the network sees.
+    memory_gb
+        The budget of the whole process, in GiB.
+    held_bytes
+        What is held in memory throughout, like the result.
+
+    Raises
+    ------
+    FluoFocusError
+        If the budget is too small.
+    """
+    trained, network = model.card.training, model.network
+    patch = Extent(trained.planes, trained.crop_px, trained.crop_px)
+    per_voxel = LIVE_LAYERS * _bytes_per_voxel(network)
+    available = memory_gb * GIB - LIBRARY_BYTES - held_bytes
+    for tile in _sizes(patch, network):
+        plan = _cut(tile, network, grid, depth)
+        needed = _block_bytes(plan, grid) + TILES_AT_ONCE * per_voxel * _tile_voxels(plan)
+        if needed <= available:
+            return plan
+    raise FluoFocusError(
+        f"Restoring {depth} planes of {grid.input_yx[0]}x{grid.input_yx[1]} pixels needs about "
+        f"{memory_gb + (needed - available) / GIB:.1f} GiB of memory, more than the budget of "
+        f"{memory_gb:g} GiB: raise the budget (--memory, memory_gb=), write to a file, or crop the "
+        "stack."
+    )
+
+
+def _sizes(patch: Extent, network: StackNetwork) -> list[Extent]:
+    """Return sizes of tiles to try, the best first."""
+    if network.depends_on_tile:
+        return [patch]
+    factors = itertools.product(*(range(most, 0, -1) for most in LARGER_TILES))
+    sizes = {Extent(patch.z * z, patch.y * y, patch.x * x) for z, y, x in factors if y == x}
+    return sorted(sizes, key=math.prod, reverse=True)
+
+
+def _cut(tile: Extent, network: StackNetwork, grid: Grid, depth: int) -> Plan:
+    lengths = (depth, *grid.padded_yx)
+    multiples = network.size_multiple
+    z, y, x = (
+        blended_spans(length, tile=size, overlap=math.ceil(OVERLAP_SHARE * size), multiple=multiple)
+        for length, size, multiple in zip(lengths, tile, multiples, strict=True)
+    )
+    return Plan(z, y, x)
+
+
+def _tile_voxels(plan: Plan) -> int:
+    return math.prod(len(axis[0].weight) for axis in (plan.z, plan.y, plan.x))
+
+
+def _block_bytes(plan: Plan, grid: Grid) -> int:
+    area = max(math.prod(grid.padded_yx), math.prod(grid.input_yx))
+    return BLOCK_COPIES * len(plan.z[0].weight) * area * FLOAT_BYTES
+
+
+def _bytes_per_voxel(network: StackNetwork) -> float:
+    """Run a network on a small blank stack, on the CPU, and note how large its layers get."""
+    size = Extent(*(2 * multiple for multiple in network.size_multiple))
+    with torch.inference_mode(), noting_layers(network) as sizes:
+        network(torch.zeros(1, 1, *size))
+    return max(sizes) / math.prod(size)
