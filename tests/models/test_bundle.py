@@ -102,7 +102,7 @@ def test_the_loaded_network_can_be_trained_further(saved: Path) -> None:
 
 def test_the_card_is_read_without_weights(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "build_network", lambda *_: pytest.fail("built a network"))
-    monkeypatch.setattr(bundle, "_weights_digest", lambda *_: pytest.fail("read weights"))
+    monkeypatch.setattr(bundle, "weights_digest", lambda *_: pytest.fail("read weights"))
     assert read_card(saved).microscope == preset("olympus-20x-0.75")
 
 

@@ -240,15 +240,13 @@ def test_a_device_that_a_worker_lacks_is_told(client, movie, tmp_path) -> None:
 def test_what_a_worker_cannot_read_is_told(
     client, movie, tmp_path, monkeypatch, hidden, message
 ) -> None:
-    prepare = engine.prepare_job
-
-    def prepare_and_hide(*arguments, **options):
-        job = prepare(*arguments, **options)
-        (tmp_path / hidden).rename(tmp_path / "elsewhere")
-        return job
-
     arguments = movie(1)
-    monkeypatch.setattr(engine, "prepare_job", prepare_and_hide)
+    last_check_before_the_work = "check_mask"
+    monkeypatch.setattr(
+        engine,
+        last_check_before_the_work,
+        lambda *_: (tmp_path / hidden).rename(tmp_path / "elsewhere"),
+    )
     with pytest.raises(FluoFocusError, match=f"{message}.*So says worker"):
         refocus_to_file(*arguments, tmp_path / "out.ome.zarr", z_um=[0.0], scheduler=client)
 

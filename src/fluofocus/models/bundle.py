@@ -9,17 +9,13 @@ they are no signature, so a model is as trustworthy as its source.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from pydantic import JsonValue, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
@@ -32,16 +28,14 @@ from fluofocus.models.cards import ModelCard as ModelCard
 from fluofocus.models.cards import OutputModality as OutputModality
 from fluofocus.models.cards import TrainingRange as TrainingRange
 from fluofocus.models.network import RefocusingNetwork
+from fluofocus.models.sealed_files import SUFFIX, opened, text_digest, weights_digest
 from fluofocus.models.stack_network import StackNetwork
 from fluofocus.settings_files import first_problem
 from fluofocus.whole_files import write_whole
 
-SUFFIX = ".safetensors"
 CARD_KEY = "fluofocus_card"
 DIGEST_KEY = "fluofocus_card_sha256"
 SHIPPED = Path(__file__).parent / "shipped"
-PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-"""How the files of ``torch.save`` begin: a zip archive or a bare pickle."""
 
 _SWIFT_OF_VERSION_1: Final[dict[str, JsonValue]] = {
     "encoder_channels": [32, 64, 96, 128],
@@ -84,7 +78,7 @@ def read_any_card(name_or_path: str | Path) -> ModelCard | StackCard:
         If there is no such model, or the file is none, damaged, edited or too new.
     """
     path = _resolve(name_or_path)
-    with _opened(path) as file:
+    with opened(path) as file:
         return _card_of(file.metadata(), path)
 
 
@@ -110,7 +104,7 @@ def load_model(name_or_path: str | Path) -> Model:
         As `read_card`; also if the weights are damaged or do not fit the card.
     """
     path = _resolve(name_or_path)
-    with _opened(path) as file:
+    with opened(path) as file:
         card = _of_refocusing(_card_of(file.metadata(), path))
         weights = _weights_of(file, card, path)
     with torch.random.fork_rng(devices=[]):  # initial weights must not use up random numbers
@@ -130,7 +124,7 @@ def load_stack_model(name_or_path: str | Path) -> StackModel:
         do not fit the card.
     """
     path = _resolve(name_or_path)
-    with _opened(path) as file:
+    with opened(path) as file:
         card = _of_stacks(_card_of(file.metadata(), path))
         weights = _weights_of(file, card, path)
     with torch.random.fork_rng(devices=[]):
@@ -160,9 +154,9 @@ def save_model(model: Model | StackModel, path: str | Path) -> Card:
             f"The weights of {model.card.name} are not finite, so they were not saved: "
             "the training diverged; lower its learning rate."
         )
-    card = model.card.model_copy(update={"weights_sha256": _weights_digest(weights)})
+    card = model.card.model_copy(update={"weights_sha256": weights_digest(weights)})
     text = card.model_dump_json()
-    content = save(weights, metadata={CARD_KEY: text, DIGEST_KEY: _text_digest(text)})
+    content = save(weights, metadata={CARD_KEY: text, DIGEST_KEY: text_digest(text)})
     write_whole(path, content)
     return card
 
@@ -180,26 +174,6 @@ def _resolve(name_or_path: str | Path) -> Path:
     return path
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file, telling what it is if it is none."""
-    try:
-        with path.open("rb") as raw:
-            if raw.read(4).startswith(PICKLE_STARTS):
-                raise FluoFocusError(
-                    f"{path} is a PyTorch pickle, which could run any code, and is not opened: "
-                    f"models of FluoFocus are {SUFFIX} files."
-                )
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except SafetensorError as error:
-        raise FluoFocusError(
-            f"{path} is no {SUFFIX} file, or a damaged one ({error}): get the file again."
-        ) from error
-    except OSError as error:
-        raise FluoFocusError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
 def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard | StackCard:
     text = (metadata or {}).get(CARD_KEY)
     if text is None:
@@ -214,7 +188,7 @@ def _card_of(metadata: dict[str, str] | None, path: Path) -> ModelCard | StackCa
             f"{path} has model format {version!r}, this FluoFocus reads to {FORMAT_VERSION}: "
             "install the version that wrote it, or a newer one."
         )
-    if (metadata or {}).get(DIGEST_KEY) != _text_digest(text):
+    if (metadata or {}).get(DIGEST_KEY) != text_digest(text):
         raise FluoFocusError(f"The card of {path} was edited or damaged: get the file again.")
     architecture = content.get("architecture")
     kind: type[ModelCard | StackCard] = StackCard if architecture in STACK_MODELS else ModelCard
@@ -277,7 +251,7 @@ def _weights_of(file: Any, card: ModelCard | StackCard, path: Path) -> dict[str,
     keys = file.keys()
     _require_fitting_weights(card, path, {key: file.get_slice(key) for key in keys})
     weights = {key: file.get_tensor(key) for key in keys}
-    if _weights_digest(weights) != card.weights_sha256:
+    if weights_digest(weights) != card.weights_sha256:
         raise FluoFocusError(f"The weights in {path} are damaged: get the file again.")
     return weights
 
@@ -300,16 +274,3 @@ def _require_fitting_weights(
             f"The weights in {path} do not fit the network of its card "
             f"({len(differing)} tensors differ, first {differing[0]}): get the file again."
         )
-
-
-def _weights_digest(weights: dict[str, Tensor]) -> str:
-    """SHA-256 over names, shapes and bytes of float32 weights, in the order of their names."""
-    digest = hashlib.sha256()
-    for key in sorted(weights):
-        digest.update(f"{key}{list(weights[key].shape)}".encode())
-        digest.update(weights[key].numpy().data)
-    return digest.hexdigest()
-
-
-def _text_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

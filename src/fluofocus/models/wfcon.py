@@ -1,6 +1,6 @@
 """``wfcon``: the generator of WFCON-Net, from a wide-field stack to a confocal one.
 
-Li et al., "Deep-3D microscopy: 3D volumetric microscopy of thick scattering samples using a
+Li et al., "Deep-3D microscope: 3D volumetric microscopy of thick scattering samples using a
 wide-field microscope and machine learning", Biomedical Optics Express 13 (2022), Methods. Where
 these leave a choice, this is what is chosen:
 
