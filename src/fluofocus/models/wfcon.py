@@ -7,7 +7,8 @@ these leave a choice, this is what is chosen:
 - Channels double from level to level, from 32 on: the paper prints no numbers, and these are
   those of the 3D U-Net that it modifies (Çiçek et al. 2016).
 - A block is ``x + ReLU(norm(conv(ReLU(conv(x)))))``, x padded with zeros to the block's channels.
-  In the decoder x is what comes from below, and the convolutions see the skip too.
+  In the decoder x is the skip, so that the input itself reaches the last layer, and the
+  convolutions see what comes from below too: this learns faster than the other way around.
 - Halving z at each of the four levels would leave nothing of the paper's 12 planes: z is
   halved in the first two, from 12 to 3 planes.
 - The last layer is a 3x3x3 convolution without activation, since noise around a background of
@@ -56,7 +57,7 @@ class WfconConfig(BaseModel):
 
 
 class Wfcon(StackNetwork):
-    """The generator of WFCON-Net: 27 million parameters at paper width, 1.7 at compact."""
+    """The generator of WFCON-Net: 26 million parameters at paper width, 3.2 at compact."""
 
     config: WfconConfig
 
@@ -126,7 +127,7 @@ class DownBlock(nn.Module):
 
 
 class UpBlock(nn.Module):
-    """Nearest neighbours and a convolution, which the skip refines."""
+    """Nearest neighbours and a convolution, with which the skip is refined."""
 
     def __init__(self, in_channels: int, channels: int, config: WfconConfig) -> None:
         super().__init__()
@@ -136,9 +137,8 @@ class UpBlock(nn.Module):
     def forward(self, skip: Tensor, coarser: Tensor) -> Tensor:
         """Merge ``(B, channels, z, y, x)`` with ``(B, C, z', y/2, x/2)`` to the skip's shape."""
         larger = F.interpolate(coarser, size=skip.shape[2:], mode="nearest")
-        carried: Tensor = self.enlarge(larger)
-        refined: Tensor = self.body(torch.cat([skip, carried], dim=1))
-        return carried + refined
+        refined: Tensor = self.body(torch.cat([skip, self.enlarge(larger)], dim=1))
+        return skip + refined
 
 
 def _body(in_channels: int, channels: int, config: WfconConfig) -> nn.Sequential:
