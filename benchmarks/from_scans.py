@@ -122,7 +122,8 @@ def train(folder: Path, scans: list[tuple[Path, Path]], steps: int) -> Path:
     (folder / "train.yaml").write_text(yaml.safe_dump(config))
     inputs, targets = ([str(pair[which]) for pair in scans] for which in (0, 1))
     where = ["-c", str(folder / "prepare.yaml"), "-o", str(dataset)]
-    fluofocus("prepare", *inputs, *(x for path in targets for x in ("--target", path)), *where)
+    if not dataset.exists():
+        fluofocus("prepare", *inputs, *(x for path in targets for x in ("--target", path)), *where)
     fluofocus("train", str(folder / "train.yaml"), "--resume")
     return folder / "from-scans" / "from-scans.safetensors"
 
