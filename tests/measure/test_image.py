@@ -73,6 +73,13 @@ def test_nan_and_unequal_shapes_are_refused(metric):
         metric(image, image[:12])
 
 
+def test_mixed_precision_does_not_reach_ssim(pair):
+    output, truth = pair
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = ssim(output, truth)
+    torch.testing.assert_close(mixed, ssim(output, truth))
+
+
 def test_ssim_refuses_images_smaller_than_its_window():
     with pytest.raises(FluoFocusError, match="at least 11 pixels"):
         ssim(torch.rand(10, 64), torch.rand(10, 64))

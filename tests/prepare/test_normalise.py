@@ -8,6 +8,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.normalise import (
     Normalisation,
     normalisation_from_image,
+    normalisation_from_stack,
 )
 
 
@@ -63,3 +64,12 @@ def test_few_photons_are_no_saturation() -> None:
     counts = np.random.default_rng(0).poisson(0.5, (64, 64)).astype(np.uint8)
     normalisation_from_image(counts)
     normalisation_from_image(np.arange(16).reshape(4, 4))
+
+
+def test_a_stack_is_scaled_by_its_darkest_and_brightest_voxels() -> None:
+    stack = np.random.default_rng(3).permutation(np.arange(10_000)).reshape(10, 20, 50)
+    normalised = normalisation_from_stack(3.0 * stack + 40).apply(3.0 * stack + 40)
+    assert np.mean(normalised < 0) == pytest.approx(0.01, abs=2e-4)
+    assert np.mean(normalised > 1) == pytest.approx(0.001, abs=2e-4)
+    with pytest.raises(FluoFocusError, match="empty"):
+        normalisation_from_stack(np.full((3, 4, 5), 7))

@@ -16,7 +16,7 @@ from fluofocus.io import read_stack
 from fluofocus.models.bundle import save_model
 from fluofocus.models.stack_network import Extent, StackNetwork
 from fluofocus.models.wfcon import WfconConfig
-from fluofocus.prepare.normalise import normalisation_from_image
+from fluofocus.prepare.normalise import normalisation_from_stack
 from fluofocus.restore import plan, restore, restore_to_file, survey, work
 from fluofocus.simulate.stack import simulate_stack
 
@@ -30,7 +30,7 @@ def test_it_is_what_the_network_makes_of_the_normalised_stack(
 ) -> None:
     model, stack = random_model(), random_stack(8, 32, 32)
     restored = fluofocus.restore(stack, model)
-    normalisation = normalisation_from_image(stack.values)
+    normalisation = normalisation_from_stack(stack.values)
     seen = torch.from_numpy(normalisation.apply(stack.values.astype(np.float32)))
     with torch.inference_mode():
         expected = normalisation.invert(model.network(seen[None, None])[0, 0].numpy())

@@ -180,6 +180,7 @@ SETTINGS: dict[str, Any] = {
     "discriminator_learning_rate": 1e-2,
     "discriminator_width": "paper",
     "decay_share": 1.0,
+    "gradient_clip": 1e-6,
     "averaging_decay": 0.9,
     "best_by": "pearson",
 }

@@ -16,7 +16,7 @@ from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
 from fluofocus.prepare.dataset import read_manifest, read_region
 from fluofocus.prepare.manifest import RegionRecord
-from fluofocus.prepare.normalise import normalisation_from_image
+from fluofocus.prepare.normalise import normalisation_from_stack
 from fluofocus.units import AnyArray, FloatArray
 
 _REGIONS_IN_MEMORY = 64
@@ -121,4 +121,4 @@ def _normalised_at(stack: AnyArray, recorded_um: list[float], wanted_um: list[fl
     made = mixture(wanted_um, recorded_um)
     whole = slice(0, len(wanted_um))
     planes = made.mix(stack[made.needed(whole)], whole)
-    return np.asarray(normalisation_from_image(planes).apply(planes), np.float32)
+    return np.asarray(normalisation_from_stack(planes).apply(planes), np.float32)

@@ -18,7 +18,7 @@ from fluofocus.data.stack_pairs import Count, StackPatches, cut_patch
 from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.microscope import Microscope, Modality
-from fluofocus.prepare.normalise import normalisation_from_image
+from fluofocus.prepare.normalise import normalisation_from_stack
 from fluofocus.simulate.camera import record
 from fluofocus.simulate.draws import OpticsDraws, PhantomDraw, Range, log_uniform
 from fluofocus.simulate.image_formation import ImageFormation
@@ -178,8 +178,8 @@ class SimulatedStackSource:
         counts = record(exposure, self.microscope.camera, generator).numpy().astype(np.uint16)
         target = wanted.numpy()
         return _Recorded(
-            normalisation_from_image(counts).apply(counts).astype(np.float32),
-            normalisation_from_image(target).apply(target).astype(np.float32),
+            normalisation_from_stack(counts).apply(counts).astype(np.float32),
+            normalisation_from_stack(target).apply(target).astype(np.float32),
         )
 
 

@@ -155,6 +155,7 @@ def _windowed(image: Tensor) -> Tensor:
     weight /= weight.sum()
     height, width = image.shape[-2:]
     planes = image.reshape(-1, 1, height, width)
-    planes = conv2d(planes, weight.reshape(1, 1, -1, 1))
-    planes = conv2d(planes, weight.reshape(1, 1, 1, -1))
+    with torch.autocast(image.device.type, enabled=False):  # differences of means need digits
+        planes = conv2d(planes, weight.reshape(1, 1, -1, 1))
+        planes = conv2d(planes, weight.reshape(1, 1, 1, -1))
     return planes.reshape(*image.shape[:-2], *planes.shape[-2:])

@@ -14,6 +14,7 @@ from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.stack_network import StackNetwork
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
+from fluofocus.models.swift_stack import SwiftStack, SwiftStackConfig
 from fluofocus.models.w_net import WNet, WNetConfig
 from fluofocus.models.wfcon import Wfcon, WfconConfig
 from fluofocus.settings_files import first_problem
@@ -38,7 +39,8 @@ MODELS: dict[str, Architecture[RefocusingNetwork]] = {
 
 
 STACK_MODELS: dict[str, Architecture[StackNetwork]] = {
-    "wfcon": Architecture(WfconConfig, Wfcon, "turns a wide-field stack into a confocal one"),
+    "wfcon": Architecture(WfconConfig, Wfcon, "the generator of the WFCON-Net paper"),
+    "swift_stack": Architecture(SwiftStackConfig, SwiftStack, "the same job in half the time"),
 }
 
 

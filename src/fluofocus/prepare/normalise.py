@@ -17,6 +17,9 @@ _Image = TypeVar("_Image", AnyArray, Tensor)
 SATURATED_FRACTION = 0.01
 """Share of the foreground pixels that end up above one."""
 
+DARK_FRACTION, BRIGHT_FRACTION = 0.01, 0.001
+"""Shares of a stack's voxels below zero and above one."""
+
 _MOST_CLIPPED = 0.05
 """Share of the pixels at the highest value, from which an image is refused as saturated."""
 
@@ -57,6 +60,49 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
     """
     from skimage.filters import threshold_triangle
 
+    pixels = _usable(image)
+    threshold = float(threshold_triangle(pixels))  # type: ignore[no-untyped-call]
+    above = pixels > threshold
+    foreground = pixels[above]
+    background = float(pixels[~above].mean())
+    if foreground.size == 0:
+        foreground = pixels
+    peak = float(np.quantile(foreground, 1 - SATURATED_FRACTION))
+    return Normalisation(background=background, scale=max(peak - background, 1e-6))
+
+
+def common_normalisation(normalisations: Sequence[Normalisation]) -> Normalisation:
+    """Return one background and scale for several input planes of a field: their means."""
+    count = len(normalisations)
+    return Normalisation(
+        background=sum(each.background for each in normalisations) / count,
+        scale=sum(each.scale for each in normalisations) / count,
+    )
+
+
+def normalisation_from_stack(stack: AnyArray) -> Normalisation:
+    """Find background and scale of a whole stack of a thick sample.
+
+    Haze leaves no two kinds of pixels that a threshold could tell apart. The darkest hundredth of
+    the voxels is background, and a thousandth exceeds one, much as WFCON-Net's stacks are scaled
+    to 0-1 (Li et al., Biomed. Opt. Express 13, 2022).
+
+    Parameters
+    ----------
+    stack
+        ``(Z, Y, X)``, counts, or a part of the voxels.
+
+    Raises
+    ------
+    FluoFocusError
+        If the stack holds NaN or infinity, is flat, or is mostly saturated.
+    """
+    voxels = _usable(stack)
+    dark, bright = np.quantile(voxels, (DARK_FRACTION, 1 - BRIGHT_FRACTION)).tolist()
+    return Normalisation(background=dark, scale=max(bright - dark, 1e-6))
+
+
+def _usable(image: AnyArray) -> AnyArray:
     pixels = np.asarray(image)
     if pixels.size == 0:
         raise FluoFocusError("The image has no pixels: check the file and the region asked for.")
@@ -75,20 +121,4 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
             f"The image is saturated: {clipped / pixels.size:.0%} of its pixels are at "
             f"{highest:g}; record it again with less exposure."
         )
-    threshold = float(threshold_triangle(pixels))  # type: ignore[no-untyped-call]
-    above = pixels > threshold
-    foreground = pixels[above]
-    background = float(pixels[~above].mean())
-    if foreground.size == 0:
-        foreground = pixels
-    peak = float(np.quantile(foreground, 1 - SATURATED_FRACTION))
-    return Normalisation(background=background, scale=max(peak - background, 1e-6))
-
-
-def common_normalisation(normalisations: Sequence[Normalisation]) -> Normalisation:
-    """Return one background and scale for several input planes of a field: their means."""
-    count = len(normalisations)
-    return Normalisation(
-        background=sum(each.background for each in normalisations) / count,
-        scale=sum(each.scale for each in normalisations) / count,
-    )
+    return pixels

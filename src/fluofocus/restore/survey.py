@@ -13,7 +13,7 @@ from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io.stack import loaded
 from fluofocus.measure.sectioning import LEAST_PLANES, cone_share
 from fluofocus.models.cards import StackCard
-from fluofocus.prepare.normalise import Normalisation, normalisation_from_image
+from fluofocus.prepare.normalise import Normalisation, normalisation_from_stack
 from fluofocus.units import AnyArray, nm_to_um
 
 MOST_SAMPLES = 2**23
@@ -60,7 +60,7 @@ def survey(stack: xr.DataArray, frame: tuple[int, ...]) -> Survey:
             )
         samples.append(pixels[::every, ::every])
         centre.append(pixels[rows, columns])
-    return Survey(normalisation_from_image(np.stack(samples)), np.stack(centre))
+    return Survey(normalisation_from_stack(np.stack(samples)), np.stack(centre))
 
 
 def warn_of_sectioning(centre: AnyArray, recorded_um: list[float] | None, card: StackCard) -> None:

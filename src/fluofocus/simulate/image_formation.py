@@ -15,6 +15,9 @@ from fluofocus.simulate.specimen import Specimen, SpecimenGrid
 from fluofocus.simulate.tissue import Tissue
 from fluofocus.simulate.tissue_imaging import TissueImaging
 
+_TISSUES = 4
+"""Kinds of tissue whose kernels are kept: they take seconds to compute."""
+
 
 class ImageFormation:
     """Images of specimens on one grid, at given focal planes, through one microscope.
@@ -41,7 +44,7 @@ class ImageFormation:
         self._psf = psf
         self._depth_dependent = depth_dependent
         self.planes_um = torch.as_tensor(planes_um, dtype=torch.float32, device=grid.device)
-        self._in_tissue = lru_cache(maxsize=1)(self._tissue_imaging)
+        self._in_tissue = lru_cache(_TISSUES)(self._tissue_imaging)
 
     @cached_property
     def best_focus_um(self) -> float:

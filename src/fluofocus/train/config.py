@@ -97,8 +97,9 @@ class WfconTrainingConfig(BaseModel):
     learning rates, and those here are Deep-Z's. A part of weight zero is left out. The
     ``perceptual_encoder`` of the paper is ``vgg19``, whose file of weights in torchvision's
     form ``perceptual_weights`` names; ``fluorescence`` comes with the package. The learning rate
-    falls to zero along a cosine over the last ``decay_share`` of the steps. What is validated and
-    kept is an average of the weights with ``averaging_decay``; the paper has neither.
+    falls to zero along a cosine over the last ``decay_share`` of the steps. ``gradient_clip`` is the
+    largest norm of the generator's gradient. What is validated and kept is an average of the
+    weights with ``averaging_decay``. The paper has none of the three.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,6 +116,7 @@ class WfconTrainingConfig(BaseModel):
     generator_learning_rate: Positive = 1e-4
     discriminator_learning_rate: Positive = 3e-5
     discriminator_width: Width = "paper"
+    gradient_clip: Positive | None = None
     decay_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     averaging_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     best_by: Literal["mae", "rmse", "ssim", "pearson"] = "mae"

@@ -65,7 +65,8 @@ class WfconTraining(NetworkTraining):
             restored.append(output.detach())
             return self.generator_loss(output, target)
 
-        self.log("train_loss", update(self, generator, generator_loss))
+        clip = self.config.gradient_clip
+        self.log("train_loss", update(self, generator, generator_loss, clip=clip))
         self.averaged.update_parameters(self.network)
         self.lr_schedulers().step()  # type: ignore[union-attr]
         for discriminator in others:
