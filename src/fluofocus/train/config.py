@@ -97,8 +97,8 @@ class WfconTrainingConfig(BaseModel):
     learning rates, and those here are Deep-Z's. A part of weight zero is left out. The
     ``perceptual_encoder`` of the paper is ``vgg19``, whose file of weights in torchvision's
     form ``perceptual_weights`` names; ``fluorescence`` comes with the package. The learning rate
-    falls to zero along a cosine over the last ``decay_share`` of the steps. ``gradient_clip`` is the
-    largest norm of the generator's gradient. What is validated and kept is an average of the
+    falls to zero along a cosine over the last ``decay_share`` of the steps. ``gradient_clip`` is
+    the largest norm of the generator's gradient. What is validated and kept is an average of the
     weights with ``averaging_decay``. The paper has none of the three.
     """
 
