@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,20 @@ import torch
 import yaml
 
 from fluofocus.heap import kept_heap
-from fluofocus.models.bundle import SHIPPED, Model, ModelCard, load_model, save_model
-from fluofocus.train.config import load_train_config
+from fluofocus.models.bundle import (
+    SHIPPED,
+    Model,
+    ModelCard,
+    StackCard,
+    StackModel,
+    load_model,
+    load_stack_model,
+    read_any_card,
+    save_model,
+)
+from fluofocus.models.cards import ErrorCalibration
+from fluofocus.optics.microscope import Microscope
+from fluofocus.train.config import TrainConfig, load_train_config
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import describe_data
@@ -61,6 +73,7 @@ class Row:
 
 
 _CONFOCAL = ("deep-z-plus.json", "Against the confocal scan: means")
+_HELIX = ("w-net.json", "Means over planes 1.5 µm apart")
 ROWS = {
     "oil63x-microtubules-confocal": Row(*_CONFOCAL, ("Deep-Z+",), "against_confocal"),
     "oil63x-microtubules": Row(*_CONFOCAL, ("Deep-Z",), "against_confocal"),
@@ -72,6 +85,12 @@ ROWS = {
     ),
     "deep-z-worm": Row(
         "deep-z.json", "Watershed: against", ("output stack", "paper's worm"), "neurons"
+    ),
+    "oil63x-double-helix": Row(*_HELIX, ("W-Net, double helix",), "against_confocal"),
+    "oil63x-w-net-widefield": Row(*_HELIX, ("W-Net, wide-field",), "against_confocal"),
+    "oil63x-double-helix-u-net": Row(*_HELIX, ("U-Net, double helix",), "against_confocal"),
+    "oil60x-brain-confocal": Row(
+        "wfcon-net.json", "Against the confocal stack", ("WFCON-Net",), "against_confocal"
     ),
 }
 """Which row of a reproduction is a model's."""
@@ -117,13 +136,20 @@ def main_job_scores(results: dict[str, list[dict[str, Any]]], kinds: tuple[str, 
                     yield f"{what}_{where}_draws{place}_{column}", row[column]
 
 
-def with_history(card: ModelCard, scores: dict[str, float]) -> ModelCard:
+def load_trained(path: Path) -> Model | StackModel:
+    """Load a model of either kind."""
+    is_of_stacks = isinstance(read_any_card(path), StackCard)
+    return load_stack_model(path) if is_of_stacks else load_model(path)
+
+
+def with_history(card: ModelCard | StackCard, scores: dict[str, float]) -> ModelCard | StackCard:
     """Add held-out scores, and seed and steps of the trainings it started from."""
     seeds, steps = list(card.seeds), card.steps
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
     data = describe_data(config)
-    assert config.simulation is not None
-    modality = {"target_modality": config.simulation.target_modality}
+    source = config.simulation or config.simulated_stacks
+    assert source is not None
+    modality = {"target_modality": source.target_modality}
     training = card.training.model_copy(update=modality)  # older trainings do not state it
     while config.start_from is not None:
         parts = Path(config.start_from).parts  # runs/NAME/… or the NAME of a shipped model
@@ -140,7 +166,27 @@ def with_history(card: ModelCard, scores: dict[str, float]) -> ModelCard:
     return card.model_copy(update=update)
 
 
-def card_page(card: ModelCard) -> str:
+def calibrated(model: Model, config: TrainConfig, microscope: Microscope) -> ErrorCalibration:
+    """Calibrate expected errors on many held-out microscopes."""
+    many = config.model_copy(update={"validation_batches": CALIBRATION_BATCHES})
+    with kept_heap():
+        return calibrate_error(
+            model.network,
+            TrainingData(many, microscope, workers=0).calibration_batches(),
+            torch.device("cpu"),
+        )
+
+
+def range_of(card: ModelCard | StackCard) -> str:
+    """Say which images a model is for."""
+    pixels = f"pixels of {card.training.pixel_size_um:g} µm"
+    if isinstance(card, StackCard):
+        return f"planes {card.training.z_step_um:g} µm apart, {pixels}"
+    low, high = card.training.defocus_um
+    return f"{low:g} to {high:g} µm, {pixels}"
+
+
+def card_page(card: ModelCard | StackCard) -> str:
     """Return a model's card as a Markdown page."""
     source = MAIN_JOB
     if card.name in ROWS:
@@ -155,8 +201,7 @@ def card_page(card: ModelCard) -> str:
         f"{card.title}. {card.description}",
         "",
         f"- Network: {card.architecture}, {card.architecture_config or 'default sizes'}",
-        f"- Range: {card.training.defocus_um[0]:g} to {card.training.defocus_um[1]:g} µm, "
-        f"pixels of {card.training.pixel_size_um:g} µm",
+        f"- Range: {range_of(card)}",
         f"- Data: {card.data}",
         f"- Seeds: {', '.join(map(str, card.seeds))}; {card.steps} steps in all",
         f"- Hardware: {card.hardware}",
@@ -194,19 +239,14 @@ def main() -> None:
     SHIPPED.mkdir(exist_ok=True)
     CARDS.mkdir(parents=True, exist_ok=True)
     for name in arguments.names:
-        model = load_model(arguments.runs / name / f"{name}.safetensors")
+        model = load_trained(arguments.runs / name / f"{name}.safetensors")
         scores = {} if arguments.without_scores else held_out_scores(name)
-        config, microscope = load_train_config(Path("configs") / f"{name}.yaml")
-        many = config.model_copy(update={"validation_batches": CALIBRATION_BATCHES})
-        with kept_heap():
-            error = calibrate_error(
-                model.network,
-                TrainingData(many, microscope, workers=0).calibration_batches(),
-                torch.device("cpu"),
-            )
-        card = with_history(model.card, scores).model_copy(update={"error": error})
+        card = with_history(model.card, scores)
+        if isinstance(model, Model) and model.card.error is not None:
+            error = calibrated(model, *load_train_config(Path("configs") / f"{name}.yaml"))
+            card = card.model_copy(update={"error": error})
         path = SHIPPED / f"{name}.safetensors"
-        card = save_model(Model(card, model.network), path)
+        card = save_model(replace(model, card=card), path)
         (CARDS / f"{name}.md").write_text(card_page(card), encoding="utf-8")
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 

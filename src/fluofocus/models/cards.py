@@ -122,4 +122,4 @@ class StackCard(Card):
     """The card of a model that restores stacks."""
 
     training: TrainedStacks
-    normalisation: Literal["deep-z-stack"] = "deep-z-stack"
+    normalisation: Literal["stack-quantiles"] = "stack-quantiles"
