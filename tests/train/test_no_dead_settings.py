@@ -25,7 +25,7 @@ from fluofocus.train import run
 from fluofocus.train.adversarial import DeepZTraining
 from fluofocus.train.checkpoints import AtomicCheckpointIO
 from fluofocus.train.config import AdversarialConfig, RegressionConfig, TrainConfig
-from fluofocus.train.losses import LossConfig
+from fluofocus.train.losses import LossConfig, refocusing_loss
 from fluofocus.train.run import make_training, run_training
 
 BEADS = {"phantom": "beads", "parameters": {"count_per_1000_um2": 60}}
@@ -64,7 +64,15 @@ SIMULATION = {
     "known_optics_share": 0.0,
     "target_modality": "confocal",
 }
-LOSS = {"l1": 0.1, "rms": 5.0, "squared": 5.0, "spectral": 3.0, "error": 5.0, "refocused": 5.0}
+LOSS = {
+    "l1": 0.1,
+    "rms": 5.0,
+    "squared": 5.0,
+    "squared_gain": 9.0,
+    "spectral": 3.0,
+    "error": 5.0,
+    "refocused": 5.0,
+}
 REGRESSION = {
     "steps": 5,
     "batch_size": 3,
@@ -261,11 +269,20 @@ def test_regression_field_has_an_effect(
     assert has_effect(base, {field: REGRESSION[field]})
 
 
-@pytest.mark.parametrize("field", sorted(set(LOSS) - {"refocused"}))
+@pytest.mark.parametrize("field", sorted(set(LOSS) - {"refocused", "squared_gain"}))
 def test_loss_field_has_an_effect(
     field: str, has_effect: Callable[..., bool], schemes: dict[str, dict[str, Any]]
 ) -> None:
     assert has_effect(schemes["regression"], {"loss": {field: LOSS[field]}})
+
+
+def test_the_gain_of_the_squared_loss_has_an_effect() -> None:
+    output, target = torch.full((1, 1, 8, 8), 0.2), torch.full((1, 1, 8, 8), 0.5)
+    losses = [
+        refocusing_loss(output, target, LossConfig(l1=0, rms=0, spectral=0, squared=1, **gain))
+        for gain in ({}, {"squared_gain": LOSS["squared_gain"]})
+    ]
+    assert losses[0] != losses[1]
 
 
 @pytest.mark.parametrize("weight", [0.0, 5.0])

@@ -15,7 +15,9 @@ verbs = typer.Typer()
 
 @verb(verbs)
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="deep-z, deep-z-plus or w-net.", show_default=False)],
+    paper: Annotated[
+        str, typer.Argument(help="deep-z, deep-z-plus, w-net or wfcon-net.", show_default=False)
+    ],
     parts: Annotated[
         list[str] | None,
         typer.Argument(metavar="[part]...", help="Figures and tables; all by default."),

@@ -16,7 +16,7 @@ _DARK = 0.02
 """Mean of a normalised target below which it counts as dark."""
 
 _FAINT = 0.1
-"""Root mean square of asinh(2 x) of a target below which it counts as dark, likewise."""
+"""Root mean square of asinh(gain x) of a target below which it counts as dark, likewise."""
 
 _PATCH_PX = 32
 """Side of the patches whose spectra are compared: a few blurred beads wide."""
@@ -25,7 +25,8 @@ _PATCH_PX = 32
 class LossConfig(BaseModel):
     """Weights of the terms of `refocusing_loss`, of `error_loss`, and of the first of two networks.
 
-    ``refocused`` counts the loss of the image that the first network of ``w_net`` refocuses.
+    ``refocused`` counts the loss of the image that the first network of ``w_net`` refocuses. Values
+    well above ``1 / squared_gain`` are compressed in the term ``squared``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,6 +34,7 @@ class LossConfig(BaseModel):
     l1: Weight = 1.0
     rms: Weight = 0.5
     squared: Weight = 0.0
+    squared_gain: Annotated[float, Field(gt=0)] = 2.0
     spectral: Weight = 0.1
     error: Weight = 0.1
     refocused: Weight = 1.0
@@ -45,9 +47,9 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
 
     - ``l1``: mean absolute error over the target's mean, the share of misplaced light;
     - ``rms``: root-mean-square error over the target's rms, which weighs bright detail;
-    - ``squared``: mean squared error of asinh(2 x) over the target's mean square, which forgives
+    - ``squared``: mean squared error of asinh(gain x) over the target's mean square, which forgives
       small errors and bounds large ones, so that few bright spots are learnt where ``l1``
-      and ``rms`` would rather have all dark;
+      and ``rms`` would rather have all dark; the higher the gain, the more do faint ones count;
     - ``spectral``: absolute difference of the amplitude spectra of overlapping patches, each
       over its target's mean amplitude, which asks for sharpness even where position is
       uncertain.
@@ -61,7 +63,8 @@ def refocusing_loss(output: Tensor, target: Tensor, config: LossConfig) -> Tenso
         power = target.square().mean(dim=(-2, -1)) + _DARK**2
         total = total + config.rms * torch.sqrt(error / power + 1e-6).mean()
     if config.squared:
-        total = total + config.squared * _squared_error(output, target)
+        error = _squared_error(output, target, config.squared_gain)
+        total = total + config.squared * error
     if config.spectral:
         total = total + config.spectral * _spectral_error(output, target)
     return total
@@ -78,8 +81,8 @@ def error_loss(error: Tensor, output: Tensor, target: Tensor) -> Tensor:
     return (residual / error + error.log()).mean()
 
 
-def _squared_error(output: Tensor, target: Tensor) -> Tensor:
-    found, wanted = torch.asinh(2 * output), torch.asinh(2 * target)
+def _squared_error(output: Tensor, target: Tensor, gain: float) -> Tensor:
+    found, wanted = (torch.asinh(gain * image) for image in (output, target))
     error = (found - wanted).square().mean(dim=(-2, -1))
     return (error / (wanted.square().mean(dim=(-2, -1)) + _FAINT**2)).mean()
 

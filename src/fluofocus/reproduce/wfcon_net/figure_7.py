@@ -1,0 +1,68 @@
+"""WFCON-Net, Fig. 7: what the losses do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
+from fluofocus.reproduce.wfcon_net.methods import CONFOCAL, GAN, L1, WFCON, WIDEFIELD, Method
+from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
+from fluofocus.reproduce.wfcon_net.scores import FINE_PER_UM, Scores, with_interval
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described, models_named
+from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table
+
+PAPER = {WFCON: ("0.0575", "0.7673")}
+ORDER = (L1, GAN, WFCON)
+
+
+def figure_7(request: Request, progress: Progress) -> Section:
+    """Compare networks that differ by their losses alone."""
+    bench = open_bench(request)
+    methods = [Method(WIDEFIELD), *bench.present(*ORDER)]
+    scores = score_fields(bench, methods, request.fields, progress)
+    return Section(
+        title="Figure 7: losses",
+        paragraphs=(
+            f"{described(request)} {models_named(request, *ORDER)}",
+            "One network was trained with the L1 loss alone, one with a discriminator too, and "
+            f"'{WFCON}' also with the perceptual loss. The paper prints the sums of the lateral "
+            "spectra in a box of its figure, and no table; it says that the perceptual loss gives "
+            "more fine detail and slightly worse RMSE and SSIM. "
+            f"{SCORED}",
+        ),
+        tables=(
+            score_table("Against the confocal stacks", scores, PAPER),
+            _table_of_detail(scores),
+        ),
+        figures=(_figure(bench, methods, request),),
+        seed=SEED,
+    )
+
+
+def _table_of_detail(scores: Mapping[str, Sequence[Scores]]) -> Table:
+    low, high = FINE_PER_UM
+    rows = [
+        (name, with_interval([float(field.fine.mean()) for field in each], 3))
+        for name, each in scores.items()
+    ]
+    return Table(
+        f"Lateral spectrum from {low:g} to {high:g} periods per µm over that of the confocal "
+        "stack, after the best gain: 1 is as much detail, true or not",
+        ("", "fine detail"),
+        tuple(rows),
+    )
+
+
+def _figure(bench: Bench, methods: Sequence[Method], request: Request) -> Figure:
+    rows = []
+    for index in list(range(min(request.fields, SHOWN)))[1::2] or [0]:
+        field = bench.field(index)
+        stacks = {each.name: bench.stack(each, index) for each in methods}
+        rows.append(Row(field.kind.name, {**stacks, CONFOCAL: field.truth}))
+    path = request.folder / "figure-7.png"
+    draw_columns(rows, path)
+    return Figure(path, "Planes rich in detail, and x–z sections along the dotted line.")
+
+
+PART = Part("Figure 7, losses", figure_7, fields=4)

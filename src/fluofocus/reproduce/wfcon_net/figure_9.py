@@ -1,0 +1,86 @@
+"""WFCON-Net, Fig. 9: restoring from every second or fourth plane."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
+from fluofocus.reproduce.wfcon_net.methods import ALL_PLANES, CONFOCAL, WFCON, WIDEFIELD, Method
+from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
+from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described, models_named
+from fluofocus.reproduce.wfcon_net.slices import STEP_UM
+from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table
+
+EVERY = (1, 2, 4)
+PAPER = {
+    Method(ALL_PLANES, every).name: scores
+    for every, scores in zip(
+        EVERY, (("0.0575", "0.7673"), ("0.0598", "0.7343"), ("0.0657", "0.6652")), strict=True
+    )
+}
+
+
+def figure_9(request: Request, progress: Progress) -> Section:
+    """Restore stacks of which planes were left out."""
+    bench = open_bench(request)
+    roles = [method.role for method in bench.present(ALL_PLANES, WFCON)]
+    methods = [Method(role, every) for role in (*roles, WIDEFIELD) for every in EVERY]
+    scores = score_fields(bench, methods, request.fields, progress)
+    return Section(
+        title="Figure 9: fewer planes",
+        paragraphs=(
+            f"{described(request)} {models_named(request, ALL_PLANES, WFCON)}",
+            "Of every two or four recorded planes one is left, "
+            f"{2 * STEP_UM:g} or {4 * STEP_UM:g} µm apart; the others are interpolated between "
+            f"them, and the outermost repeated. '{ALL_PLANES}' was trained with all planes, as the "
+            f"paper's network; '{WFCON}' also with such stacks, which the paper expects to help. "
+            f"{SCORED}",
+        ),
+        tables=(
+            score_table("Against the confocal stacks", scores, PAPER),
+            _table_of_losses([*roles, WIDEFIELD], scores),
+        ),
+        figures=(_figure(bench, request, roles),),
+        seed=SEED,
+    )
+
+
+def _table_of_losses(roles: list[str], scores: dict[str, list[Scores]]) -> Table:
+    """Return how much worse stacks with fewer planes are, field by field."""
+    rows = []
+    for role in roles:
+        whole, *thinner = [scores[Method(role, every).name] for every in EVERY]
+        cells = [
+            with_interval(
+                [
+                    float((getattr(fewer, metric) - getattr(all_planes, metric)).mean())
+                    for fewer, all_planes in zip(each, whole, strict=True)
+                ]
+            )
+            for each in thinner
+            for metric in ("rmse", "ssim")
+        ]
+        rows.append((role, *cells))
+    paper = np.array([PAPER[Method(ALL_PLANES, every).name] for every in EVERY], float)
+    lost = (paper[1:] - paper[0]).ravel()
+    rows.append(("paper", *(f"{value:.4f}" for value in lost)))
+    header = [f"{metric}, every {nth}" for nth in ("2nd", "4th") for metric in ("RMSE", "SSIM")]
+    return Table("What is lost without the other planes", ("", *header), tuple(rows))
+
+
+def _figure(bench: Bench, request: Request, roles: list[str]) -> Figure:
+    shown = roles[-1:] or [WIDEFIELD]
+    methods = [Method(WIDEFIELD, EVERY[-1]), *(Method(shown[0], every) for every in EVERY)]
+    rows = []
+    for index in range(min(request.fields, SHOWN))[1::2] or [0]:
+        field = bench.field(index)
+        stacks = {each.name: bench.stack(each, index) for each in methods}
+        rows.append(Row(field.kind.name, {**stacks, CONFOCAL: field.truth}))
+    path = request.folder / "figure-9.png"
+    draw_columns(rows, path)
+    return Figure(path, "Planes rich in detail, and x–z sections along the dotted line.")
+
+
+PART = Part("Figure 9, fewer planes", figure_9, fields=4)
