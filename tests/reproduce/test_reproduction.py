@@ -1,5 +1,6 @@
 """Parts are chosen, recorded and taken up again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fluofocus.reproduce.reproduction import (
     Request,
     Section,
     Table,
+    models_named,
     run_reproduction,
 )
 
@@ -90,3 +92,14 @@ def test_a_part_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> 
     with pytest.raises(FluoFocusError, match="no part 'three'; choose from one, two, all"):
         run_reproduction(PAPER, tmp_path, parts=["one", "three"])
     assert not runs
+
+
+def test_roles_whose_model_does_not_ship_are_left_out_unless_one_is_given() -> None:
+    paper = replace(PAPER, models={"role": "air20x-beads", "other": "never-trained"})
+    assert paper.models_with({}) == {"role": "air20x-beads", "other": "none"}
+    given = paper.models_with({"other": "mine.safetensors", "role": "none"})
+    assert given == {"role": "none", "other": "mine.safetensors"}
+    request = Request(Path(), paper.models_with({}), fields=1)
+    text = models_named(request)
+    assert text == "Models: role: air20x-beads. Left out for want of a model: other."
+    assert models_named(request, "other").startswith("No models.")

@@ -16,10 +16,11 @@ from fluofocus.models import build_network
 from fluofocus.models.bundle import Model, ModelCard, TrainingRange, save_model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.reproduce import REPRODUCTIONS, run_reproduction
+from fluofocus.reproduce.reproduction import LEFT_OUT
 from fluofocus.reproduce.w_net import fields, figure_2, methods, scores, sweep, tuning
 from fluofocus.reproduce.w_net.classical import matched_filter, richardson_lucy
 from fluofocus.reproduce.w_net.fields import Bench, Kind, Plane, open_bench
-from fluofocus.reproduce.w_net.methods import LEFT_OUT, U_NET, W_NET, W_NET_WIDEFIELD
+from fluofocus.reproduce.w_net.methods import U_NET, W_NET, W_NET_WIDEFIELD
 from fluofocus.reproduce.w_net.native import extent
 from fluofocus.reproduce.w_net.scores import curve, interval, resampled, score_image
 from fluofocus.reproduce.w_net.sweep import Sweep

@@ -19,6 +19,7 @@ from fluofocus.optics.microscope import preset
 from fluofocus.prepare.normalise import normalisation_from_stack
 from fluofocus.prepare.register_psf import REACH_ZYX
 from fluofocus.reproduce import REPRODUCTIONS, run_reproduction
+from fluofocus.reproduce.reproduction import LEFT_OUT
 from fluofocus.reproduce.wfcon_net import (
     bench,
     figure_1,
@@ -39,7 +40,6 @@ from fluofocus.reproduce.wfcon_net.methods import (
     FLAT,
     GAN,
     L1,
-    LEFT_OUT,
     UNREGISTERED,
     WFCON,
     WIDEFIELD,

@@ -12,10 +12,13 @@ from pathlib import Path
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.heap import kept_heap
+from fluofocus.models.bundle import shipped_models
 from fluofocus.report.html import Page
 from fluofocus.whole_files import write_whole
 
 ALL = "all"
+LEFT_OUT = "none"
+"""In place of a model: its role is left out."""
 Progress = Callable[[int, int], None]
 Watch = Callable[[str], AbstractContextManager[Progress]]
 """Called with a part's title; gives what to call with the fields done and all of them."""
@@ -38,6 +41,15 @@ class Request:
     folder: Path
     models: Mapping[str, str]
     fields: int
+
+
+def models_named(request: Request, *roles: str) -> str:
+    """Name the models of some roles, or of all, and the roles without one."""
+    asked = {role: request.models[role] for role in roles or request.models}
+    used = [f"{role}: {model}" for role, model in asked.items() if model != LEFT_OUT]
+    without = [role for role, model in asked.items() if model == LEFT_OUT]
+    named = f"Models: {'; '.join(used)}." if used else "No models."
+    return f"{named} Left out for want of a model: {'; '.join(without)}." if without else named
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,7 @@ class Reproduction:
     parts : Mapping
         By name.
     models : Mapping
-        The shipped model for each role.
+        The shipped model for each role; one that does not ship is left out.
     """
 
     name: str
@@ -102,6 +114,12 @@ class Reproduction:
     paper: str
     parts: Mapping[str, Part]
     models: Mapping[str, str]
+
+    def models_with(self, others: Mapping[str, str]) -> dict[str, str]:
+        """Return the model of each role, shipped or given, or that it is left out."""
+        shipped = shipped_models()
+        own = {role: name if name in shipped else LEFT_OUT for role, name in self.models.items()}
+        return {**own, **others}
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Return the names of parts to run: all of them for none, and for ``all``.
@@ -161,9 +179,7 @@ def run_reproduction(
     with kept_heap():
         for name in names:
             part = reproduction.parts[name]
-            request = Request(
-                folder, {**reproduction.models, **(models or {})}, fields or part.fields
-            )
+            request = Request(folder, reproduction.models_with(models or {}), fields or part.fields)
             made_by = _made_by(reproduction.name, name, request.fields, models or {})
             record = folder / f"{name}.json"
             section = _finished(record, made_by) if resume else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fluofocus.models.bundle import Model
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section
+from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, models_named
 from fluofocus.reproduce.w_net.fields import Field, Kind, Plane, open_bench
 from fluofocus.reproduce.w_net.figure_3_panels import COLUMNS, Picture, draw_pictures
 from fluofocus.reproduce.w_net.methods import (
@@ -17,7 +17,6 @@ from fluofocus.reproduce.w_net.methods import (
     open_models,
     refocused,
 )
-from fluofocus.reproduce.w_net.setting import models_named
 from fluofocus.reproduce.w_net.sweep import SEED
 from fluofocus.units import FloatArray
 

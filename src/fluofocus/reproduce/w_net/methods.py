@@ -11,6 +11,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.measure.beads import image_noise
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.refocus.engine import refocus
+from fluofocus.reproduce.reproduction import LEFT_OUT
 from fluofocus.reproduce.w_net.classical import matched_filter, richardson_lucy
 from fluofocus.reproduce.w_net.fields import BACKGROUND_PHOTONS, Field, Kind, Plane
 from fluofocus.reproduce.w_net.scores import FieldScore, score_image
@@ -24,7 +25,6 @@ W_NET, W_NET_WIDEFIELD, U_NET = (
 SCANNED, SCANNED_LONG = "scanned wide-field", "scanned wide-field, exposed as the helix"
 W_NET_LONG = "W-Net, wide-field, exposed as the helix"
 FILTER, DECONVOLVED = "matched filter, double helix", "Richardson-Lucy, double helix"
-LEFT_OUT = "none"
 INPUTS = {W_NET: Kind.HELIX, W_NET_WIDEFIELD: Kind.WIDEFIELD, U_NET: Kind.HELIX}
 """What the model of each role is given."""
 

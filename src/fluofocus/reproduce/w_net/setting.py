@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fluofocus.reproduce.reproduction import Request
+from fluofocus.reproduce.reproduction import Request, models_named
 from fluofocus.reproduce.w_net.fields import (
     BACKGROUND_PHOTONS,
     BEAD_COUNT,
@@ -10,7 +10,6 @@ from fluofocus.reproduce.w_net.fields import (
     REGISTRATION_ERROR_UM,
     SIDE_PX,
 )
-from fluofocus.reproduce.w_net.methods import LEFT_OUT
 from fluofocus.reproduce.w_net.native import native_jaccard, native_rmse_um
 from fluofocus.reproduce.w_net.sweep import Sweep
 from fluofocus.units import um_to_nm
@@ -41,11 +40,3 @@ def described(request: Request, sweep: Sweep) -> tuple[str, ...]:
         "field and for every method alike, so that the lateral error within the native depth of "
         f"field is {um_to_nm(float(native_rmse_um(sweep))):.1f} nm (paper: {PAPER_RMSE_NM} nm).",
     )
-
-
-def models_named(request: Request) -> str:
-    """Name the models, and the roles without one."""
-    used = [f"{role}: {model}" for role, model in request.models.items() if model != LEFT_OUT]
-    without = [role for role, model in request.models.items() if model == LEFT_OUT]
-    missing = f" Left out for want of a model: {'; '.join(without)}." if without else ""
-    return f"Models: {'; '.join(used)}.{missing}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from fluofocus.models.bundle import Model, StackModel
-from fluofocus.reproduce.reproduction import Request
-from fluofocus.reproduce.wfcon_net.methods import LEFT_OUT, Method, made, open_model
+from fluofocus.reproduce.reproduction import LEFT_OUT, Request
+from fluofocus.reproduce.wfcon_net.methods import Method, made, open_model
 from fluofocus.reproduce.wfcon_net.scores import Scores, score
 from fluofocus.reproduce.wfcon_net.slices import REGIONS, Field, draw_field
 from fluofocus.units import FloatArray

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.reproduction import (
+    Figure,
+    Part,
+    Progress,
+    Request,
+    Section,
+    Table,
+    models_named,
+)
 from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
 from fluofocus.reproduce.wfcon_net.methods import (
     CONFOCAL,
@@ -14,7 +22,7 @@ from fluofocus.reproduce.wfcon_net.methods import (
 )
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_rows
 from fluofocus.reproduce.wfcon_net.scores import Scores
-from fluofocus.reproduce.wfcon_net.setting import SCORED, described, models_named
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described
 from fluofocus.reproduce.wfcon_net.slices import REGIONS
 from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section
+from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, models_named
 from fluofocus.reproduce.wfcon_net.bench import Bench, open_bench
 from fluofocus.reproduce.wfcon_net.methods import CONFOCAL, WFCON, WIDEFIELD, Method, made
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
 from fluofocus.reproduce.wfcon_net.scores import Scores, score
-from fluofocus.reproduce.wfcon_net.setting import SCORED, models_named
+from fluofocus.reproduce.wfcon_net.setting import SCORED
 from fluofocus.reproduce.wfcon_net.slices import DAPI, Kind, draw_field
 from fluofocus.reproduce.wfcon_net.tables import score_table
 from fluofocus.units import FloatArray

@@ -8,11 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from fluofocus.report.drawing import new_figure, save_figure
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.reproduction import (
+    Figure,
+    Part,
+    Progress,
+    Request,
+    Section,
+    Table,
+    models_named,
+)
 from fluofocus.reproduce.wfcon_net.bench import SEED, open_bench
 from fluofocus.reproduce.wfcon_net.methods import CONFOCAL, WFCON, WIDEFIELD, Method
 from fluofocus.reproduce.wfcon_net.scores import Array
-from fluofocus.reproduce.wfcon_net.setting import SCORED, described, models_named
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described
 from fluofocus.reproduce.wfcon_net.tables import mean_by_plane, score_fields
 
 BAND_UM = 8.0

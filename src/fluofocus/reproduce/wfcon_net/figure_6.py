@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fluofocus.models.bundle import Model
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.reproduction import (
+    Figure,
+    Part,
+    Progress,
+    Request,
+    Section,
+    Table,
+    models_named,
+)
 from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
 from fluofocus.reproduce.wfcon_net.coverage import SHARE, Coverage, coverage
 from fluofocus.reproduce.wfcon_net.methods import (
@@ -21,7 +29,7 @@ from fluofocus.reproduce.wfcon_net.methods import (
 )
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
 from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
-from fluofocus.reproduce.wfcon_net.setting import SCORED, described, models_named
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described
 from fluofocus.reproduce.wfcon_net.slices import STEP_UM
 from fluofocus.reproduce.wfcon_net.tables import mean_by_plane, score_fields, score_table
 from fluofocus.units import FloatArray

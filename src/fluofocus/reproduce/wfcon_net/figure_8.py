@@ -11,7 +11,15 @@ import numpy as np
 
 from fluofocus.prepare.register_psf import REACH_ZYX
 from fluofocus.report.drawing import new_figure, save_figure
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.reproduction import (
+    Figure,
+    Part,
+    Progress,
+    Request,
+    Section,
+    Table,
+    models_named,
+)
 from fluofocus.reproduce.wfcon_net.bench import open_bench
 from fluofocus.reproduce.wfcon_net.methods import UNREGISTERED, WFCON, Method
 from fluofocus.reproduce.wfcon_net.registration import (
@@ -22,7 +30,7 @@ from fluofocus.reproduce.wfcon_net.registration import (
     by_psf,
 )
 from fluofocus.reproduce.wfcon_net.scores import Array
-from fluofocus.reproduce.wfcon_net.setting import SCORED, models_named
+from fluofocus.reproduce.wfcon_net.setting import SCORED
 from fluofocus.reproduce.wfcon_net.slices import (
     BACKGROUND_PHOTONS,
     PEAK_PHOTONS,

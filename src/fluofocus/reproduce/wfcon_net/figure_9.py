@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from fluofocus.reproduce.reproduction import Figure, Part, Progress, Request, Section, Table
+from fluofocus.reproduce.reproduction import (
+    Figure,
+    Part,
+    Progress,
+    Request,
+    Section,
+    Table,
+    models_named,
+)
 from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
 from fluofocus.reproduce.wfcon_net.methods import ALL_PLANES, CONFOCAL, WFCON, WIDEFIELD, Method
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
 from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
-from fluofocus.reproduce.wfcon_net.setting import SCORED, described, models_named
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described
 from fluofocus.reproduce.wfcon_net.slices import STEP_UM
 from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table
 

@@ -13,6 +13,7 @@ from fluofocus.io.stack import make_stack
 from fluofocus.models.bundle import Model, StackModel, load_model, load_stack_model
 from fluofocus.prepare.normalise import normalisation_from_stack
 from fluofocus.refocus.engine import refocus
+from fluofocus.reproduce.reproduction import LEFT_OUT
 from fluofocus.reproduce.wfcon_net.deconvolution import Deconvolution
 from fluofocus.reproduce.wfcon_net.slices import (
     BACKGROUND_PHOTONS,
@@ -29,7 +30,6 @@ WFCON, ALL_PLANES, FLAT = "WFCON-Net", "WFCON-Net, all planes", "2D"
 L1, GAN, DEEP_Z_PLUS, UNREGISTERED = "L1", "L1 + GAN", "Deep-Z+", "not registered"
 WIDEFIELD, DECONVOLVED = "wide-field", "Richardson-Lucy"
 CONFOCAL = "confocal"
-LEFT_OUT = "none"
 
 ITERATIONS = 60
 """Of Richardson-Lucy: the best fitted SSIM of 20 to 120, on two slices of seeds from 9_705_000."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fluofocus.prepare.normalise import BRIGHT_FRACTION, DARK_FRACTION
 from fluofocus.reproduce.reproduction import Request
-from fluofocus.reproduce.wfcon_net.methods import LEFT_OUT
 from fluofocus.reproduce.wfcon_net.slices import (
     BACKGROUND_PHOTONS,
     MICROSCOPE,
@@ -36,12 +35,3 @@ def described(request: Request) -> str:
         f"recorded with {PEAK_PHOTONS:g} photons in its brightest voxel over "
         f"{BACKGROUND_PHOTONS:g} of background."
     )
-
-
-def models_named(request: Request, *roles: str) -> str:
-    """Name the models of some roles, or of all, and the roles without one."""
-    asked = {role: request.models[role] for role in roles or request.models}
-    used = [f"{role}: {model}" for role, model in asked.items() if model != LEFT_OUT]
-    without = [role for role, model in asked.items() if model == LEFT_OUT]
-    named = f"Models: {'; '.join(used)}." if used else "No models."
-    return f"{named} Left out for want of a model: {'; '.join(without)}." if without else named
