@@ -57,11 +57,13 @@ def test_resolution_is_where_the_correlation_falls() -> None:
     assert resolution_um(Shells(frequency, np.zeros(3))) == math.inf
 
 
-def test_blur_along_one_axis_shortens_the_support_along_it() -> None:
-    volume = RNG.normal(size=(64, 64, 64))
-    blurred = gaussian_filter(volume, (3.0, 1.0, 1.0)) + 1e-4 * RNG.normal(size=volume.shape)
+@pytest.mark.parametrize("seed", range(4))
+def test_blur_along_one_axis_shortens_the_support_along_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    volume = rng.normal(size=(64, 64, 64))
+    blurred = gaussian_filter(volume, (3.0, 1.0, 1.0)) + 1e-4 * rng.normal(size=volume.shape)
     z, y, x = support_per_um(blurred, (0.2, 0.2, 0.2))
-    assert z < 0.6 * y
+    assert z < 0.75 * y
     assert y == pytest.approx(x, rel=0.15)
 
 

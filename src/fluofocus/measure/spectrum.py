@@ -109,10 +109,10 @@ def resolution_um(shells: Shells, threshold: float = FIXED_THRESHOLD) -> float:
 def support_per_um(
     image: AnyArray, voxel_size_um: Sequence[float], *, noise_ratio: float = 2.0
 ) -> Array:
-    """Return up to which frequency along each axis an image holds more than noise.
+    """Return up to which frequency along each axis an image holds more than noise throughout.
 
-    The spectrum is averaged over the other axes' lowest frequencies; noise is the median
-    power of the highest tenth along the axis.
+    The spectrum is averaged over the other axes' lowest frequencies, of either sign; noise is the
+    median power of the highest tenth along the axis.
 
     Returns
     -------
@@ -124,13 +124,13 @@ def support_per_um(
     reaches = []
     for axis, spacing in enumerate(voxel_size_um):
         along = np.moveaxis(power, axis, 0)
-        near = tuple(slice(0, max(1, size // 16)) for size in along.shape[1:])
-        line = along[(slice(0, along.shape[0] // 2), *near)].reshape(along.shape[0] // 2, -1)
-        profile = line.mean(axis=1)
+        half = along.shape[0] // 2
+        near = [np.arange(1 - max(1, size // 16), max(1, size // 16)) for size in along.shape[1:]]
+        profile = along[np.ix_(np.arange(half), *near)].reshape(half, -1).mean(axis=1)
         noise = float(np.median(profile[-max(1, len(profile) // 10) :]))
-        holds = np.flatnonzero(profile > noise_ratio * noise)
-        frequency = np.fft.fftfreq(along.shape[0], spacing)
-        reaches.append(float(frequency[holds[-1]]) if len(holds) else 0.0)
+        ends = np.flatnonzero(profile <= noise_ratio * noise)
+        last = max(0, int(ends[0]) - 1) if len(ends) else half - 1
+        reaches.append(float(np.fft.fftfreq(along.shape[0], spacing)[last]))
     return np.array(reaches)
 
 
