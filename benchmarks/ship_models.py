@@ -60,7 +60,7 @@ class Row:
     def scores(self) -> dict[str, float]:
         """Return the numbers that the row's cells begin with, by their column."""
         tables = json.loads((RESULTS / self.file).read_text(encoding="utf-8"))
-        (table,) = [table for table in tables if table["caption"].startswith(self.caption)]
+        table, *_ = [table for table in tables if table["caption"].startswith(self.caption)]
         (row,) = [row for row in table["rows"] if tuple(row[: len(self.row)]) == self.row]
         scores = {}
         for column, cell in zip(table["header"][1:], row[1:], strict=True):
