@@ -175,6 +175,7 @@ SETTINGS: dict[str, Any] = {
     "batch_size": 3,
     "l1_weight": 9.0,
     "adversarial_weight": 9.0,
+    "relative_weight": 9.0,
     "perceptual_weight": 5.0,
     "generator_learning_rate": 1e-3,
     "discriminator_learning_rate": 1e-2,

@@ -96,10 +96,12 @@ class WfconTrainingConfig(BaseModel):
     The weights of the three parts, the batch and the iterations are the paper's; it gives no
     learning rates, and those here are Deep-Z's. A part of weight zero is left out. The
     ``perceptual_encoder`` of the paper is ``vgg19``, whose file of weights in torchvision's
-    form ``perceptual_weights`` names; ``fluorescence`` comes with the package. The learning rate
+    form ``perceptual_weights`` names; ``fluorescence`` comes with the package.
+    ``relative_weight`` adds the loss of the scheme ``regression``, in which every plane counts
+    alike, be it bright or faint. The learning rate
     falls to zero along a cosine over the last ``decay_share`` of the steps. ``gradient_clip`` is
     the largest norm of the generator's gradient. What is validated and kept is an average of the
-    weights with ``averaging_decay``. The paper has none of the three.
+    weights with ``averaging_decay``. The paper has none of these four.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -111,6 +113,7 @@ class WfconTrainingConfig(BaseModel):
     l1_weight: NonNegative = 2.0
     perceptual_weight: NonNegative = 0.01
     adversarial_weight: NonNegative = 1.0
+    relative_weight: NonNegative = 0.0
     perceptual_encoder: EncoderName = "fluorescence"
     perceptual_weights: str | None = None
     generator_learning_rate: Positive = 1e-4

@@ -15,6 +15,7 @@ from fluofocus.models.stack_network import StackNetwork
 from fluofocus.models.wfcon import WfconConfig
 from fluofocus.train.adversarial import update
 from fluofocus.train.config import WfconTrainingConfig
+from fluofocus.train.losses import LossConfig, refocusing_loss
 from fluofocus.train.module import Batch, NetworkTraining, require_finite
 from fluofocus.train.perceptual import PerceptualLoss
 from fluofocus.train.pictures import SAMPLES, draw_restored
@@ -78,7 +79,7 @@ class WfconTraining(NetworkTraining):
             self.log("train_discriminator_loss", loss)
 
     def generator_loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the first line of equation 1, a scalar."""
+        """Return the first line of equation 1, and the relative loss where it counts, a scalar."""
         config = self.config
         parts = [config.l1_weight * (output - target).abs().mean()]
         if self.discriminator is not None:
@@ -86,6 +87,9 @@ class WfconTraining(NetworkTraining):
             parts.append(config.adversarial_weight * (scores - 1).square().mean())
         if self.perceptual is not None:
             parts.append(config.perceptual_weight * self.perceptual(output, target))
+        if config.relative_weight > 0:
+            relative = refocusing_loss(output[:, 0], target[:, 0], LossConfig())
+            parts.append(config.relative_weight * relative)
         return torch.stack(parts).sum()
 
     def discriminator_loss(self, output: Tensor, target: Tensor) -> Tensor:
