@@ -220,7 +220,7 @@ def test_the_page_is_made_with_the_models_there_are(
 def test_models_that_do_not_suit_are_refused(
     stand_in: Callable[..., str], bench: Bench, tmp_path: Path
 ) -> None:
-    with pytest.raises(FluoFocusError, match="All models are left out"):
+    with pytest.raises(FluoFocusError, match="no model for any role"):
         run_reproduction(
             REPRODUCTION, tmp_path, models=dict.fromkeys(REPRODUCTION.models, LEFT_OUT)
         )

@@ -93,7 +93,10 @@ def open_models(models: Mapping[str, str]) -> dict[str, Model]:
     """
     opened = {role: load_model(model) for role, model in models.items() if model != LEFT_OUT}
     if not opened:
-        raise FluoFocusError("All models are left out: give at least one of them.")
+        raise FluoFocusError(
+            "There is no model for any role, since none ships or all are left out: train one and "
+            f"name it, like --model '{W_NET}=mine.safetensors'."
+        )
     for role, model in opened.items():
         if role in INPUTS and input_kind(model) is not INPUTS[role]:
             raise FluoFocusError(
