@@ -35,6 +35,15 @@ class StackNetwork(nn.Module, ABC):
     def receptive_field(self) -> Extent:
         """How far away an input voxel can be and still reach an output voxel by convolutions."""
 
+    def require_divisible(self, stack: Tensor) -> None:
+        """Raise ValueError unless all lengths of ``(B, 1, Z, Y, X)`` are such multiples."""
+        lengths = stack.shape[2:]
+        if any(n % multiple for n, multiple in zip(lengths, self.size_multiple, strict=True)):
+            raise ValueError(
+                f"this network needs stacks of multiples of {tuple(self.size_multiple)} voxels, "
+                f"not {tuple(lengths)}: pad them"
+            )
+
     @abstractmethod
     def forward(self, stack: Tensor) -> Tensor:
         """Map ``(B, 1, Z, Y, X)`` normalised stacks to ``(B, 1, Z, Y, X)``.

@@ -75,13 +75,7 @@ class SwiftStack(StackNetwork):
 
     def forward(self, stack: Tensor) -> Tensor:
         """Map ``(B, 1, Z, Y, X)`` normalised stacks to ``(B, 1, Z, Y, X)``."""
-        if any(
-            n % multiple for n, multiple in zip(stack.shape[2:], self.size_multiple, strict=True)
-        ):
-            raise ValueError(
-                f"this network needs stacks of multiples of {tuple(self.size_multiple)} voxels, "
-                f"not {tuple(stack.shape[2:])}: pad them"
-            )
+        self.require_divisible(stack)
         shuffled = F.pixel_unshuffle(stack.transpose(1, 2), SHUFFLE).transpose(1, 2)
         x = self.from_stack(shuffled.contiguous(memory_format=torch.channels_last_3d))
         skips: list[Tensor] = []

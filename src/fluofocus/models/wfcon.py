@@ -91,11 +91,7 @@ class Wfcon(StackNetwork):
     def forward(self, stack: Tensor) -> Tensor:
         """Map ``(B, 1, Z, Y, X)`` normalised stacks to ``(B, 1, Z, Y, X)``."""
         shape = stack.shape
-        if any(n % multiple for n, multiple in zip(shape[2:], self.size_multiple, strict=True)):
-            raise ValueError(
-                f"this network needs stacks of multiples of {tuple(self.size_multiple)} voxels, "
-                f"not {tuple(shape[2:])}: pad them"
-            )
+        self.require_divisible(stack)
         x = stack
         if self.config.dimensions == 2:
             x = x.transpose(1, 2).reshape(-1, 1, 1, *shape[3:])

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import fft
 
 from fluofocus.measure.beads import Array
+from fluofocus.reproduce.richardson_lucy import deconvolved
 from fluofocus.units import AnyArray, FloatArray
 
 
@@ -34,10 +35,7 @@ def matched_filter(image: AnyArray, psf: AnyArray, *, noise_share: float) -> Flo
 def richardson_lucy(
     image: AnyArray, psf: AnyArray, *, background: float, iterations: int
 ) -> FloatArray:
-    """Deconvolve an image over a known even background (Richardson 1972, Lucy 1974).
-
-    Each step starts from where the last two lead to (Biggs and Andrews, Applied Optics 36, 1766,
-    1997), which saves most of the iterations.
+    """Deconvolve an image over a known even background.
 
     Parameters
     ----------
@@ -47,19 +45,13 @@ def richardson_lucy(
         Centred at half of its size.
     """
     transfer = fft.rfft2(fft.ifftshift(psf / psf.sum()).astype(np.float32))
-    measured = np.clip(image, 0, None).astype(np.float32)
-    estimate = np.full_like(measured, max(float(measured.mean()) - background, 1e-3))
-    start, last_change = estimate, np.zeros_like(measured)
-    for _ in range(iterations):
-        blurred = _filtered(start, transfer) + background
-        ratio = measured / np.maximum(blurred, 1e-6)
-        stepped = start * np.maximum(_filtered(ratio, transfer.conj()), 0)
-        change = stepped - start
-        size = float(np.vdot(last_change, last_change))
-        lead = min(max(float(np.vdot(change, last_change)) / size, 0.0), 1.0) if size else 0.0
-        start = np.maximum(stepped + lead * (stepped - estimate), 0)
-        estimate, last_change = stepped, change
-    return np.asarray(estimate, dtype=np.float32)
+    return deconvolved(
+        image,
+        lambda emitted: _filtered(emitted, transfer),
+        lambda ratio: _filtered(ratio, transfer.conj()),
+        background=background,
+        iterations=iterations,
+    )
 
 
 def _filtered(image: AnyArray, transfer: AnyArray) -> Array:

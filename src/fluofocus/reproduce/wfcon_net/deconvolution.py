@@ -9,6 +9,7 @@ import torch
 from scipy import fft
 
 from fluofocus.optics.microscope import Microscope
+from fluofocus.reproduce.richardson_lucy import deconvolved
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
 from fluofocus.simulate.tissue import Tissue
 from fluofocus.simulate.tissue_imaging import TissueImaging
@@ -65,32 +66,17 @@ class Deconvolution:
         return self._filtered(np.ones(self.shape, np.float32), backwards=True)
 
     def __call__(self, photons: FloatArray, *, background: float, iterations: int) -> FloatArray:
-        """Deconvolve a stack over a known even background (Richardson 1972, Lucy 1974).
-
-        Each step starts from where the last two lead to (Biggs and Andrews, Applied Optics 36,
-        1766, 1997), which saves most of the iterations.
-
-        Parameters
-        ----------
-        photons
-            ``(Z, Y, X)``, the background included.
-        """
-        measured = np.clip(photons, 0, None).astype(np.float32)
+        """Deconvolve a stack ``(Z, Y, X)`` over a known even background, which it includes."""
         share = np.maximum(self._recorded_share, _LEAST)
-        estimate = np.full_like(measured, max(float(measured.mean()) - background, 1e-3))
-        start, last_change = estimate, np.zeros_like(measured)
-        for _ in range(iterations):
-            blurred = np.maximum(self._filtered(start) + background, _LEAST)
-            factor = self._filtered(measured / blurred, backwards=True) / share
-            stepped = start * np.maximum(factor, 0)
-            change = stepped - start
-            size = float(np.vdot(last_change, last_change))
-            lead = min(max(float(np.vdot(change, last_change)) / size, 0.0), 1.0) if size else 0.0
-            start = np.maximum(stepped + lead * (stepped - estimate), 0)
-            estimate, last_change = stepped, change
-        return np.asarray(estimate, dtype=np.float32)
+        return deconvolved(
+            photons,
+            self._filtered,
+            lambda ratio: self._filtered(ratio, backwards=True) / share,
+            background=background,
+            iterations=iterations,
+        )
 
-    def _filtered(self, stack: FloatArray, *, backwards: bool = False) -> FloatArray:
+    def _filtered(self, stack: AnyArray, *, backwards: bool = False) -> FloatArray:
         """Convolve with the kernel, or correlate with it."""
         transfer = self._transfer.conj() if backwards else self._transfer
         spectrum = fft.rfftn(stack, s=self._padded) * transfer
