@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from fluofocus.optics.description import PARAMETERS
+from fluofocus.optics.microscope import Microscope
 from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
 from fluofocus.train.config import AdversarialConfig, TrainConfig
 from fluofocus.train.losses import deep_z_generator_loss, discriminator_loss
@@ -86,9 +87,10 @@ def test_an_iteration_updates_generator_then_discriminator(
     tiny: Callable[..., TrainConfig],
     schemes: dict[str, dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
+    microscope: Microscope,
 ) -> None:
     paper = schemes["deep_z"] | {"generator_updates": 6, "discriminator_updates": 3}
-    training = make_training(tiny(paper))
+    training = make_training(tiny(paper), microscope)
     assert isinstance(training, DeepZTraining)
     assert training.updates_per_step == 9
     lightning = _Counting(training, monkeypatch)
@@ -100,11 +102,12 @@ def test_fine_tuning_pulls_the_output_towards_what_passes_for_real(
     tiny: Callable[..., TrainConfig],
     schemes: dict[str, dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
+    microscope: Microscope,
 ) -> None:
     only_verdict = {"l1": 0.0, "rms": 0.0, "spectral": 0.0}
     torch.manual_seed(0)
     scheme = schemes["adversarial"] | {"loss": only_verdict, "steps": 100, "learning_rate": 1e-2}
-    training = make_training(tiny(scheme | {"discriminator_learning_rate": 1e-12}))
+    training = make_training(tiny(scheme | {"discriminator_learning_rate": 1e-12}), microscope)
     assert isinstance(training, AdversarialRegressionTraining)
     lightning = _Counting(training, monkeypatch)
     batch = _batch()

@@ -287,7 +287,10 @@ def test_the_gain_of_the_squared_loss_has_an_effect() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, 5.0])
 def test_the_weight_of_the_first_of_two_networks_has_an_effect(
-    weight: float, tiny: Callable[..., TrainConfig], schemes: dict[str, dict[str, Any]]
+    weight: float,
+    tiny: Callable[..., TrainConfig],
+    schemes: dict[str, dict[str, Any]],
+    microscope: Microscope,
 ) -> None:
     batch = {
         "image": torch.rand(1, 1, 16, 16),
@@ -301,7 +304,7 @@ def test_the_weight_of_the_first_of_two_networks_has_an_effect(
         torch.manual_seed(0)
         section = schemes["regression"] | {"loss": loss}
         training = make_training(
-            tiny(section, architecture="w_net", architecture_config=TINY_W_NET)
+            tiny(section, architecture="w_net", architecture_config=TINY_W_NET), microscope
         )
         losses.append(training.network_loss(batch)[0].item())
     assert losses[0] != losses[1]

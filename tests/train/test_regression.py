@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fluofocus.models.network import Refocused
+from fluofocus.optics.microscope import Microscope
 from fluofocus.train.config import RegressionConfig, TrainConfig
 from fluofocus.train.losses import LossConfig, error_loss, refocusing_loss
 from fluofocus.train.regression import RegressionTraining
@@ -89,7 +90,9 @@ def test_scores_leave_out_pairs_that_are_close() -> None:
     assert math.isfinite(float(flat["gap_closed"].nanmedian()))
 
 
-def test_distance_that_counts_follows_the_range(tiny: Callable[..., TrainConfig]) -> None:
+def test_distance_that_counts_follows_the_range(
+    tiny: Callable[..., TrainConfig], microscope: Microscope
+) -> None:
     from fluofocus.train.run import make_training
 
-    assert make_training(tiny()).away_um == pytest.approx(0.3)
+    assert make_training(tiny(), microscope).away_um == pytest.approx(0.3)

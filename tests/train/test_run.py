@@ -109,10 +109,10 @@ def test_the_better_of_best_and_last_weights_is_kept(
 
 @pytest.mark.parametrize("kind", ["model", "checkpoint"])
 def test_first_weights_come_from_a_model_or_a_checkpoint(
-    kind: str, model_file: Path, tiny: Tiny
+    kind: str, model_file: Path, tiny: Tiny, microscope: Microscope
 ) -> None:
     source = model_file if kind == "model" else model_file.parent / "checkpoints" / "last.ckpt"
-    training = make_training(tiny(start_from=str(source)))
+    training = make_training(tiny(start_from=str(source)), microscope)
     expected = load_model(model_file).network.state_dict()
     for network in (training.network, training.kept):
         for name, value in network.state_dict().items():
@@ -136,10 +136,12 @@ def test_both_of_two_networks_start_from_one_that_refocuses(model_file: Path) ->
             torch.testing.assert_close(value, expected[part], msg=name)
 
 
-def test_first_weights_of_another_network_are_refused(model_file: Path, tiny: Tiny) -> None:
+def test_first_weights_of_another_network_are_refused(
+    model_file: Path, tiny: Tiny, microscope: Microscope
+) -> None:
     wider = tiny().architecture_config | {"embedding_channels": 6}
     with pytest.raises(FluoFocusError, match=r"holds another network .* set architecture"):
-        make_training(tiny(start_from=str(model_file), architecture_config=wider))
+        make_training(tiny(start_from=str(model_file), architecture_config=wider), microscope)
 
 
 @pytest.mark.parametrize(
@@ -152,13 +154,18 @@ def test_first_weights_of_another_network_are_refused(model_file: Path, tiny: Ti
     ],
 )
 def test_bad_first_weights_are_reported(
-    name: str, content: bytes | None, message: str, tmp_path: Path, tiny: Tiny
+    name: str,
+    content: bytes | None,
+    message: str,
+    tmp_path: Path,
+    tiny: Tiny,
+    microscope: Microscope,
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     source = name if "." not in name else str(tmp_path / name)
     with pytest.raises(FluoFocusError, match=message):
-        make_training(tiny(start_from=source))
+        make_training(tiny(start_from=source), microscope)
 
 
 def test_checkpoints_run_no_code(tmp_path: Path) -> None:
@@ -195,8 +202,8 @@ def test_mixed_precision_trains_in_low_and_keeps_full_precision(
     seen = []
     make = run.make_training
 
-    def watched(config: TrainConfig, **options: Any) -> Any:
-        training = make(config, **options)
+    def watched(*inputs: Any, **options: Any) -> Any:
+        training = make(*inputs, **options)
         training.network.encoder.levels[0][0].register_forward_hook(
             lambda module, inputs, output: seen.append(output.dtype)
         )

@@ -79,10 +79,10 @@ def _train(config: TrainConfig, microscope: Microscope, **options: Any) -> Path:
 
 
 def test_the_losses_are_those_of_equation_1(
-    tiny_stacks: Callable[..., TrainConfig], encoder_file: Path
+    tiny_stacks: Callable[..., TrainConfig], encoder_file: Path, microscope: Microscope
 ) -> None:
     weights = {"perceptual_weight": 0.5, "perceptual_weights": str(encoder_file)}
-    training = make_training(tiny_stacks(weights))
+    training = make_training(tiny_stacks(weights), microscope)
     assert isinstance(training, WfconTraining)
     output, target = torch.rand(2, 2, 1, 4, 16, 16)
     with torch.no_grad():
@@ -100,9 +100,9 @@ def test_the_losses_are_those_of_equation_1(
 
 
 def test_without_verdict_and_perception_it_is_plain_regression(
-    tiny_stacks: Callable[..., TrainConfig],
+    tiny_stacks: Callable[..., TrainConfig], microscope: Microscope
 ) -> None:
-    training = make_training(tiny_stacks({"adversarial_weight": 0, "l1_weight": 1}))
+    training = make_training(tiny_stacks({"adversarial_weight": 0, "l1_weight": 1}), microscope)
     assert isinstance(training, WfconTraining)
     assert (training.discriminator, training.perceptual) == (None, None)
     assert training.updates_per_step == 1
@@ -139,7 +139,7 @@ def test_a_training_ends_in_a_model_that_says_what_it_was(
     rows = list(csv.DictReader((path.parent / "log" / "version_0" / "metrics.csv").open()))
     assert any(row["val_ssim"] for row in rows)
     again = tiny_stacks(perceptual, name="again", start_from=str(path), simulated_stacks=stacks)
-    started = make_training(again).kept.state_dict()
+    started = make_training(again, microscope).kept.state_dict()
     assert all(
         torch.equal(started[key], value) for key, value in model.network.state_dict().items()
     )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.deep_z import DeepZ, DeepZConfig
+from fluofocus.models.filtered import Filtered, FilteredConfig
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.stack_network import StackNetwork
 from fluofocus.models.swift import Swift
@@ -34,6 +35,7 @@ class Architecture(Generic[Network]):
 MODELS: dict[str, Architecture[RefocusingNetwork]] = {
     "swift": Architecture(SwiftConfig, Swift, "encodes the image once, decodes each plane cheaply"),
     "deep_z": Architecture(DeepZConfig, DeepZ, "the generator of the Deep-Z paper"),
+    "filtered": Architecture(FilteredConfig, Filtered, "matched filters before a small network"),
     "w_net": Architecture(WNetConfig, WNet, "refocuses, then turns the result into confocal"),
 }
 

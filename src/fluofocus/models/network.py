@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from fluofocus.models.blocks import Dpm, as_dpm
+from fluofocus.optics.microscope import Microscope
 
 
 class Refocused(NamedTuple):
@@ -45,6 +46,9 @@ class RefocusingNetwork(nn.Module, ABC):
     @abstractmethod
     def receptive_field_px(self) -> int:
         """How far away, in y or x, an input pixel can be and still change an output pixel."""
+
+    def attune(self, microscope: Microscope) -> None:
+        """Take over what the network needs of the microscope that it is to be trained for."""
 
     @abstractmethod
     def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:

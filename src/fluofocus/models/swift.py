@@ -37,13 +37,13 @@ class Swift(RefocusingNetwork):
 
     config: SwiftConfig
 
-    def __init__(self, config: SwiftConfig) -> None:
+    def __init__(self, config: SwiftConfig, *, image_channels: int = 1) -> None:
         super().__init__()
         self.config = config
         self.has_error = config.error_output
         self.fuses_planes = config.fuses_planes
         self.takes_optics = config.takes_optics
-        self.encoder = Encoder(config)
+        self.encoder = Encoder(config, image_channels)
         self.embedding = DistanceEmbedding(
             config.distance_range_um, config.distance_bumps, config.embedding_channels
         )
@@ -149,18 +149,18 @@ class OpticsEmbedding(nn.Module):
 class Encoder(nn.Module):
     """Residual blocks at 1/2, 1/4, 1/8 … of the resolution, max pooling between them."""
 
-    def __init__(self, config: SwiftConfig) -> None:
+    def __init__(self, config: SwiftConfig, image_channels: int = 1) -> None:
         super().__init__()
         channels = config.encoder_channels
         self.levels = nn.ModuleList(
             EncoderLevel(before, after, blocks)
             for before, after, blocks in zip(
-                (4, *channels[:-1]), channels, config.blocks, strict=True
+                (4 * image_channels, *channels[:-1]), channels, config.blocks, strict=True
             )
         )
 
     def forward(self, image: Tensor, modulations: list[Tensor] | None = None) -> list[Tensor]:
-        """Map ``(B, 1, H, W)`` to the features of each level, finest first."""
+        """Map images ``(B, C, H, W)`` to the features of each level, finest first."""
         x = F.pixel_unshuffle(image, 2)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=torch.channels_last)

@@ -12,21 +12,23 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from fluofocus.models.deep_z import DeepZ, DeepZConfig
+from fluofocus.models.filtered import Filtered, FilteredConfig
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
+from fluofocus.optics.microscope import Microscope
 
 
 class WNetConfig(BaseModel):
-    """The two networks, each with the fields of ``swift`` or of ``deep_z``.
+    """The two networks, each with the fields of ``swift``, of ``deep_z`` or of ``filtered``.
 
     With ``{width: paper}`` for both they are the U-Nets of the paper.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    refocusing: SwiftConfig | DeepZConfig = SwiftConfig()
-    sharpening: SwiftConfig | DeepZConfig = SwiftConfig()
+    refocusing: SwiftConfig | DeepZConfig | FilteredConfig = SwiftConfig()
+    sharpening: SwiftConfig | DeepZConfig | FilteredConfig = SwiftConfig()
 
 
 class WNet(RefocusingNetwork):
@@ -71,6 +73,11 @@ class WNet(RefocusingNetwork):
         """How far away, in y or x, an input pixel can be and still change an output pixel."""
         return self.refocusing.receptive_field_px + self.sharpening.receptive_field_px
 
+    def attune(self, microscope: Microscope) -> None:
+        """Let both take over what they need of the microscope."""
+        self.refocusing.attune(microscope)
+        self.sharpening.attune(microscope)
+
     def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
         """Encode ``(B, N, H, W)`` images as the first network does."""
         return self.refocusing.encode(images, optics)
@@ -87,7 +94,9 @@ class WNet(RefocusingNetwork):
         return Refocused(sharp.reshape(refocused.shape), intermediate=refocused)
 
 
-def _network(config: SwiftConfig | DeepZConfig) -> Swift | DeepZ:
+def _network(config: SwiftConfig | DeepZConfig | FilteredConfig) -> Swift | DeepZ | Filtered:
     if isinstance(config, DeepZConfig):
         return DeepZ(config)
+    if isinstance(config, FilteredConfig):
+        return Filtered(config)
     return Swift(config.model_copy(update={"error_output": False}))

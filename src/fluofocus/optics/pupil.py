@@ -53,18 +53,35 @@ def pupil_grid(
     device: torch.device | str | None = None,
 ) -> PupilGrid:
     """Lay a grid of ``size`` by ``size`` cells over the pupil."""
+    return aperture_grid(
+        microscope.numerical_aperture,
+        nm_to_um(wavelength_nm or microscope.emission_wavelength_nm),
+        size,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def aperture_grid(
+    numerical_aperture: float,
+    wavelength_um: float,
+    size: int,
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> PupilGrid:
+    """Lay a grid of ``size`` by ``size`` cells over a round aperture."""
     centres = (torch.arange(size, dtype=dtype, device=device) + 0.5) * (2 / size) - 1
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     rho = torch.hypot(x, y)
     weight = ((1 - rho) * size / 2 + 0.5).clamp(0, 1)
     rho = rho.clamp(max=1.0)
-    wavelength_um = nm_to_um(wavelength_nm or microscope.emission_wavelength_nm)
     return PupilGrid(
         rho=rho,
         phi=torch.atan2(y, x),
         weight=weight,
-        sine=rho * microscope.numerical_aperture,
-        frequency_per_um=centres * microscope.numerical_aperture / wavelength_um,
+        sine=rho * numerical_aperture,
+        frequency_per_um=centres * numerical_aperture / wavelength_um,
         wavelength_um=wavelength_um,
     )
 

@@ -102,7 +102,7 @@ def run_training(
     checkpoint = directory.last if resume and directory.last.exists() else None
     with _quiet_lightning():
         seed_everything(config.seed, workers=True, verbose=False)
-        training = make_training(config, is_resumed=checkpoint is not None)
+        training = make_training(config, microscope, is_resumed=checkpoint is not None)
         data = TrainingData(config, microscope, workers=workers)
         last = LastCheckpoint(
             directory.last, minutes=config.checkpoint_minutes, validate_every=config.validate_every
@@ -140,7 +140,9 @@ def _check_devices(devices: int, accelerator: str) -> None:
         )
 
 
-def make_training(config: TrainConfig, *, is_resumed: bool = False) -> NetworkTraining:
+def make_training(
+    config: TrainConfig, microscope: Microscope, *, is_resumed: bool = False
+) -> NetworkTraining:
     """Build the network that a configuration asks for, in the scheme that trains it.
 
     One that is to be resumed needs no first weights.
@@ -154,6 +156,7 @@ def make_training(config: TrainConfig, *, is_resumed: bool = False) -> NetworkTr
     network = build_network(config.architecture, config.architecture_config)
     if config.start_from is not None and not is_resumed:
         load_first_weights(network, config.start_from)
+    network.attune(microscope)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     scheme = config.training
     away_um = _CLOSE_SHARE * config.data.defocus_um

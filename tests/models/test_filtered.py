@@ -1,0 +1,145 @@
+"""Matched filters of a pupil, and the network behind them."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from fluofocus.errors import FluoFocusError
+from fluofocus.models.filtered import Filtered, FilteredConfig, PupilFilters
+from fluofocus.optics.microscope import Microscope, preset
+from fluofocus.optics.psf import point_spread_function
+
+SMALL = {"encoder_channels": (4, 4), "decoder_channels": (4, 4), "residual_blocks": 1}
+NETWORK = SMALL | {"distance_range_um": 2.0}
+SIZES: dict[str, Any] = {"filter_radius_px": 24, "pupil_cells": 96, "network": NETWORK}
+SIDE_PX = 64
+
+
+@pytest.fixture(scope="module")
+def microscope() -> Microscope:
+    return preset("leica-63x-1.4-oil-double-helix")
+
+
+def attuned(microscope: Microscope, **changes: Any) -> Filtered:
+    torch.manual_seed(0)
+    network = Filtered(FilteredConfig.model_validate(SIZES | changes)).eval()
+    network.attune(microscope)
+    return network
+
+
+def bead_image(microscope: Microscope, defocus_um: float) -> torch.Tensor:
+    """Image a bead at row 20, column 40."""
+    psf = point_spread_function(microscope, torch.tensor([defocus_um]), (129, 129))
+    return psf[None, :, 64 - 20 : 128 - 20, 64 - 40 : 128 - 40]
+
+
+@pytest.mark.parametrize("depth_um", [-1.6, -0.5, 1.0])
+def test_a_bead_is_one_peak_in_the_plane_where_it_lies(
+    microscope: Microscope, depth_um: float
+) -> None:
+    filters = attuned(microscope, filter_offsets_um=(0.0,)).filters
+    image = 1000 * bead_image(microscope, -depth_um) + 3  # the focal plane is below the bead
+    planes = torch.tensor([depth_um, -depth_um])[None, :, None, None]
+    there, elsewhere = filters(image, planes)[0, :, 0]
+    assert divmod(int(there.argmax()), SIDE_PX) == (20, 40)
+    assert there.max() > 1.5 * elsewhere.max()
+
+
+def test_offsets_filter_above_and_below_the_target(microscope: Microscope) -> None:
+    image = 1000 * bead_image(microscope, -1.0)
+    planes = torch.tensor([[[[0.5]], [[1.0]], [[1.5]]]])
+    three = attuned(microscope).filters(image, planes)[0]
+    torch.testing.assert_close(three[0, 2], three[1, 1])
+    torch.testing.assert_close(three[2, 0], three[1, 1])
+
+
+def test_noise_keeps_its_height_and_an_even_background_does_not_count(
+    microscope: Microscope,
+) -> None:
+    filters = attuned(microscope).filters
+    noise = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    planes = torch.tensor([-1.0, 0.0, 2.0])[None, :, None, None]
+    filtered = filters(noise, planes)
+    inside = filtered[..., 32:-32, 32:-32].std(dim=(-2, -1))
+    torch.testing.assert_close(inside, torch.ones_like(inside), rtol=0.25, atol=0)
+    torch.testing.assert_close(filters(noise + 100, planes), filtered, rtol=0, atol=2e-3)
+
+
+def test_a_surface_gets_in_each_pixel_what_a_plane_gets(microscope: Microscope) -> None:
+    network = attuned(microscope)
+    image = torch.rand(1, 1, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(1))
+    surface = torch.full((1, 1, 1, SIDE_PX, SIDE_PX), 0.4)
+    torch.testing.assert_close(network.predict(image, surface).image, network(image, 0.4))
+    surface[..., SIDE_PX // 2 :] = -1.2
+    flat = network.filters(image, torch.tensor([0.4, -1.2])[None, :, None, None])[0]
+    both = network.filters(image, surface[:, 0])[0, 0]
+    torch.testing.assert_close(both[..., :32], flat[0, ..., :32])
+    torch.testing.assert_close(both[..., 32:], flat[1, ..., 32:])
+
+
+def test_its_reach_is_that_of_filters_and_network(microscope: Microscope) -> None:
+    network = attuned(microscope)
+    reach = network.receptive_field_px
+    assert reach == network.network.receptive_field_px + 24
+    size = -(-(2 * reach + 16) // 4) * 4
+    image = torch.rand(1, 1, 16, size, generator=torch.Generator().manual_seed(2))
+    changed = image.clone()
+    changed[..., -8:] += 1
+    with torch.inference_mode():
+        difference = (network(image, 1.0) - network(changed, 1.0)).abs()
+    assert float(difference[..., : size - 8 - reach].max()) < 1e-5
+    assert float(difference[..., -8:].max()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"filter_radius_px": 20},
+        {"filter_step_um": 0.4},
+        {"filter_offsets_um": (-0.2, 0.0, 0.2)},
+        {"noise_share": 0.1},
+        {"pupil_cells": 80},
+        {"network": NETWORK | {"distance_range_um": 1.9}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_each_field_has_an_effect(microscope: Microscope, change: dict[str, Any]) -> None:
+    image = 1000 * bead_image(microscope, -1.1)
+    with torch.inference_mode():
+        plain, changed = (attuned(microscope, **each)(image, 1.1) for each in ({}, change))
+    assert not torch.equal(plain, changed)
+
+
+def test_a_scalar_psf_has_one_field(microscope: Microscope) -> None:
+    scalar = microscope.model_copy(update={"psf_model": "scalar"})
+    assert attuned(scalar, pupil_fields=1).filters.fields.any()
+    with pytest.raises(FluoFocusError, match="set pupil_fields to 1"):
+        attuned(scalar)
+
+
+def test_a_pupil_too_coarse_for_the_reach_is_refused(microscope: Microscope) -> None:
+    with pytest.raises(FluoFocusError, match=r"at least \d+ cells .* set pupil_cells to"):
+        attuned(microscope, pupil_cells=32)
+
+
+def test_kept_spectra_stay_within_their_budget(
+    microscope: Microscope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters: PupilFilters = attuned(microscope).filters
+    image = torch.rand(1, 1, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(3))
+    planes = torch.linspace(-2, 2, 5)[None, :, None, None]
+    kept = filters(image, planes)
+    (size,) = {x.nelement() * x.element_size() for x in filters._spectra.values()}
+    monkeypatch.setattr("fluofocus.models.filtered._KEPT_BYTES", 3 * size)
+    filters._spectra.clear()
+    torch.testing.assert_close(filters(image, planes), kept)
+    assert 0 < len(filters._spectra) <= 3
+
+
+def test_several_input_planes_and_an_expected_error_are_refused(microscope: Microscope) -> None:
+    network = attuned(microscope)
+    with pytest.raises(ValueError, match="one input plane"):
+        network(torch.zeros(1, 2, 16, 16), torch.zeros(1, 2, 1))
+    with pytest.raises(ValueError, match="no error output"):
+        network.decode((torch.zeros(1, 1, 16, 16),), torch.zeros(1, 1, 1), with_error=True)
