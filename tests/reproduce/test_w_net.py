@@ -20,7 +20,7 @@ from fluofocus.reproduce.reproduction import LEFT_OUT
 from fluofocus.reproduce.w_net import fields, figure_2, methods, scores, sweep, tuning
 from fluofocus.reproduce.w_net.classical import matched_filter, richardson_lucy
 from fluofocus.reproduce.w_net.fields import Bench, Kind, Plane, open_bench
-from fluofocus.reproduce.w_net.methods import U_NET, W_NET, W_NET_WIDEFIELD
+from fluofocus.reproduce.w_net.methods import HELIX, U_NET, WIDEFIELD
 from fluofocus.reproduce.w_net.native import extent
 from fluofocus.reproduce.w_net.scores import curve, interval, resampled, score_image
 from fluofocus.reproduce.w_net.sweep import Sweep
@@ -171,9 +171,9 @@ def test_a_depth_of_field_is_measured_by_the_native_index(bench: Bench) -> None:
     planes = (-2.0, -1.0, *methods.NATIVE_UM, 1.0, 2.0)
     held = {
         name: curve([(z, [perfect if abs(z) <= reach else nothing]) for z in planes])
-        for name, reach in ((methods.SCANNED, 0.2), (W_NET, 1.0))
+        for name, reach in ((methods.SCANNED, 0.2), (HELIX, 1.0))
     }
-    found = extent(Sweep(bench, held, {}), W_NET, 0.2)
+    found = extent(Sweep(bench, held, {}), HELIX, 0.2)
     assert found.threshold == pytest.approx(0.8)
     assert found.range.length_um == pytest.approx(2.4)
     np.testing.assert_allclose(found.length_interval_um, 2.4)
@@ -197,8 +197,8 @@ def test_the_page_is_made_with_the_models_there_are(
     runs = []
     monkeypatch.setattr(sweep, "_measure", lambda *given: (runs.append(1), measured(*given))[1])
     models = {
-        W_NET: stand_in(masked, 8),
-        W_NET_WIDEFIELD: stand_in(bench.plain, 4),
+        HELIX: stand_in(masked, 8),
+        WIDEFIELD: stand_in(bench.plain, 4),
         U_NET: LEFT_OUT,
     }
     page, sections = run_reproduction(REPRODUCTION, tmp_path / "page", fields=1, models=models)
@@ -208,9 +208,9 @@ def test_the_page_is_made_with_the_models_there_are(
     assert f"Left out for want of a model: {U_NET}." in text
     planes, means = sections[0].tables
     cells = {(row[0], row[1]): row[2:] for row in planes.rows}
-    assert cells["+6 µm", W_NET_WIDEFIELD][0] == "beyond training"
-    assert cells["-3 µm", W_NET][-1] == "JI 0.77, 70.1 nm"
-    assert {row[0]: row[3] for row in means.rows}[W_NET_WIDEFIELD] == "–"
+    assert cells["+6 µm", WIDEFIELD][0] == "beyond training"
+    assert cells["-3 µm", HELIX][-1] == "JI 0.77, 70.1 nm"
+    assert {row[0]: row[3] for row in means.rows}[WIDEFIELD] == "–"
     table, others = sections[2].tables
     assert [row[2] for row in table.rows] == ["0.726", "0.726", "0.653", "0.581"]
     assert len(others.rows) == len(planes.rows) / 3
@@ -224,6 +224,6 @@ def test_models_that_do_not_suit_are_refused(
         run_reproduction(
             REPRODUCTION, tmp_path, models=dict.fromkeys(REPRODUCTION.models, LEFT_OUT)
         )
-    wrong = {**dict.fromkeys(REPRODUCTION.models, LEFT_OUT), W_NET: stand_in(bench.plain, 4)}
+    wrong = {**dict.fromkeys(REPRODUCTION.models, LEFT_OUT), HELIX: stand_in(bench.plain, 4)}
     with pytest.raises(FluoFocusError, match="needs double helix ones"):
         run_reproduction(REPRODUCTION, tmp_path, models=wrong)

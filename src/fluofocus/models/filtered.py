@@ -232,7 +232,8 @@ class PupilFilters(nn.Module):
         kernel = torch.fft.irfft2(inverse, s=(2 * side, 2 * side))
         kernel = kernel.roll((side - 1, side - 1), dims=(0, 1))[:side, :side]
         kernel = kernel - kernel.mean()  # blind to an even background
-        return kernel / (kernel.square().sum().sqrt() + 1e-30)
+        normalised: Tensor = kernel / (kernel.square().sum().sqrt() + 1e-30)
+        return normalised
 
 
 def _fast_length(length: int) -> int:

@@ -5,7 +5,7 @@ One file for each figure or table, and some for what several of them need.
 
 from fluofocus.reproduce.reproduction import Reproduction
 from fluofocus.reproduce.w_net import figure_2, figure_3, table_1
-from fluofocus.reproduce.w_net.methods import U_NET, W_NET, W_NET_WIDEFIELD
+from fluofocus.reproduce.w_net.methods import HELIX, U_NET, W_NET, WIDEFIELD
 
 REPRODUCTION = Reproduction(
     name="w-net",
@@ -16,8 +16,9 @@ REPRODUCTION = Reproduction(
     ),
     parts={"fig2": figure_2.PART, "fig3": figure_3.PART, "table1": table_1.PART},
     models={
-        W_NET: "oil63x-double-helix",
-        W_NET_WIDEFIELD: "oil63x-w-net-widefield",
-        U_NET: "oil63x-double-helix-u-net",
+        HELIX: "oil63x-double-helix",
+        W_NET: "oil63x-double-helix-w-net",
+        U_NET: "oil63x-double-helix-alone",
+        WIDEFIELD: "oil63x-beads-widefield",
     },
 )

@@ -8,9 +8,9 @@ from fluofocus.reproduce.w_net.figure_2_panels import draw_curves
 from fluofocus.reproduce.w_net.methods import (
     COARSE_UM,
     FIGURE_3_UM,
+    HELIX,
     SCANNED,
-    W_NET,
-    W_NET_WIDEFIELD,
+    WIDEFIELD,
 )
 from fluofocus.reproduce.w_net.scores import FEWEST, Curve, interval, resampled
 from fluofocus.reproduce.w_net.setting import described
@@ -18,10 +18,10 @@ from fluofocus.reproduce.w_net.sweep import SEED, Sweep, measured
 from fluofocus.units import um_to_nm
 
 PAPER = {
-    (W_NET, -3.0): "JI 0.77, 70.1 nm",
-    (W_NET_WIDEFIELD, -3.0): "JI 0.17, 173.4 nm",
+    (HELIX, -3.0): "JI 0.77, 70.1 nm",
+    (WIDEFIELD, -3.0): "JI 0.17, 173.4 nm",
     (SCANNED, -3.0): "JI 0",
-    (W_NET, 6.0): "JI 0.21, r 0.63",
+    (HELIX, 6.0): "JI 0.21, r 0.63",
 }
 """What the text prints of the planes of Fig. 3."""
 
@@ -42,8 +42,9 @@ def figure_2(request: Request, progress: Progress) -> Section:
                 "against the defocus of the input. Bands are the range of the fields for the "
                 "correlation, and 95 % intervals of resampled beads for the others. Dashed: the "
                 "Jaccard index within the native depth of field (shaded orange); shaded blue: "
-                "where W-Net with the mask does as well. d to f: the same of other ways to read "
-                f"the helix. Errors are shown where at least {FEWEST} beads were found.",
+                "where filters and network do as well with the mask. d to f: the same of other "
+                "ways to read the helix. Errors are shown where at least "
+                f"{FEWEST} beads were found.",
             ),
         ),
         seed=SEED,

@@ -13,11 +13,12 @@ from fluofocus.report.drawing import new_figure, save_figure
 from fluofocus.reproduce.w_net.methods import (
     DECONVOLVED,
     FILTER,
+    HELIX,
     NATIVE_UM,
     SCANNED,
     U_NET,
     W_NET,
-    W_NET_WIDEFIELD,
+    WIDEFIELD,
 )
 from fluofocus.reproduce.w_net.native import extent, native_jaccard
 from fluofocus.reproduce.w_net.scores import FEWEST, Curve, interval, resampled
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLOURS = {
-    W_NET: "#1d4ed8",
-    W_NET_WIDEFIELD: "#dc2626",
+    HELIX: "#1d4ed8",
+    WIDEFIELD: "#dc2626",
     SCANNED: "#eab308",
-    U_NET: "#7c3aed",
+    W_NET: "#7c3aed",
+    U_NET: "#ea580c",
     FILTER: "#8a8f98",
     DECONVOLVED: "#4d7c5f",
 }
-LEFT, RIGHT = (W_NET, W_NET_WIDEFIELD, SCANNED), (W_NET, U_NET, FILTER, DECONVOLVED)
+LEFT, RIGHT = (HELIX, WIDEFIELD, SCANNED), (HELIX, W_NET, U_NET, FILTER, DECONVOLVED)
 MOST_NM = 200.0
 NATIVE_COLOUR, EXTENDED_COLOUR = "#fde68a", "#dbeafe"
 
@@ -65,8 +67,8 @@ def _draw_column(axes: Sequence[Axes], sweep: Sweep, names: Sequence[str]) -> No
     for axis in (jaccard, error):
         if names is LEFT:
             axis.axvspan(NATIVE_UM[0], NATIVE_UM[-1], color=NATIVE_COLOUR, zorder=0.1)
-        if W_NET in sweep.curves:
-            held = extent(sweep, W_NET, 0.0).range
+        if HELIX in sweep.curves:
+            held = extent(sweep, HELIX, 0.0).range
             axis.axvspan(held.low_um, held.high_um, color=EXTENDED_COLOUR, zorder=0)
     jaccard.axhline(float(native_jaccard(sweep)), color="#444444", lw=0.8, ls="--")
     for name in names:

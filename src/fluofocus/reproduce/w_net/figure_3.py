@@ -1,4 +1,4 @@
-"""W-Net, Fig. 3: what the two networks make of three images out of focus."""
+"""W-Net, Fig. 3: what networks make of three images out of focus."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fluofocus.reproduce.w_net.fields import Field, Kind, Plane, open_bench
 from fluofocus.reproduce.w_net.figure_3_panels import COLUMNS, Picture, draw_pictures
 from fluofocus.reproduce.w_net.methods import (
     FIGURE_3_UM,
-    W_NET,
-    W_NET_WIDEFIELD,
+    HELIX,
+    WIDEFIELD,
     open_models,
     refocused,
 )
@@ -42,14 +42,15 @@ def figure_3(request: Request, progress: Progress) -> Section:
         title="Figure 3: three images out of focus, and what becomes of them",
         paragraphs=(
             f"Part of the first field of Figure 2. {models_named(request)}",
-            "The first network refocuses the image as its microscope would show it, the second "
-            "makes the confocal image of it.",
+            "Of two networks in a row the first one refocuses the image as its microscope would "
+            "show it, and the second makes the confocal image of it.",
         ),
         tables=(),
         figures=(
             Figure(
                 path,
-                "a to c: the input, the refocused image and the output through the mask; d to f: "
+                "a to c: the input and the output through the mask, and between them the refocused "
+                "image where two networks make it; d to f: "
                 "without it, empty beyond the distances that the model was trained for. Below: the "
                 "confocal image, and sections along x through the bead in the circle. Each "
                 "image is scaled by itself, and brightness is shown by its square root.",
@@ -65,7 +66,7 @@ def _picture(
     """Return what was recorded in one plane, refocused and made confocal."""
     recorded = plane.record(field)
     rows: dict[str, dict[str, FloatArray]] = {}
-    for role, kind in ((W_NET, Kind.HELIX), (W_NET_WIDEFIELD, Kind.WIDEFIELD)):
+    for role, kind in ((HELIX, Kind.HELIX), (WIDEFIELD, Kind.WIDEFIELD)):
         images = [recorded[kind]]
         model = models.get(role)
         if model is not None and _reaches(model, plane.z_um):

@@ -17,15 +17,23 @@ from fluofocus.reproduce.w_net.fields import BACKGROUND_PHOTONS, Field, Kind, Pl
 from fluofocus.reproduce.w_net.scores import FieldScore, score_image
 from fluofocus.units import AnyArray, FloatArray
 
-W_NET, W_NET_WIDEFIELD, U_NET = (
+HELIX, W_NET, U_NET, WIDEFIELD = (
+    "filters and network, double helix",
     "W-Net, double helix",
-    "W-Net, wide-field",
-    "U-Net, double helix",
+    "network alone, double helix",
+    "filters and network, wide-field",
 )
 SCANNED, SCANNED_LONG = "scanned wide-field", "scanned wide-field, exposed as the helix"
-W_NET_LONG = "W-Net, wide-field, exposed as the helix"
+COMPARED = (W_NET, U_NET)
+"""Roles that are tried in fewer planes."""
+WIDEFIELD_LONG = "filters and network, wide-field, exposed as the helix"
 FILTER, DECONVOLVED = "matched filter, double helix", "Richardson-Lucy, double helix"
-INPUTS = {W_NET: Kind.HELIX, W_NET_WIDEFIELD: Kind.WIDEFIELD, U_NET: Kind.HELIX}
+INPUTS = {
+    HELIX: Kind.HELIX,
+    W_NET: Kind.HELIX,
+    U_NET: Kind.HELIX,
+    WIDEFIELD: Kind.WIDEFIELD,
+}
 """What the model of each role is given."""
 
 SCANNED_THRESHOLD = 6.0
@@ -95,7 +103,7 @@ def open_models(models: Mapping[str, str]) -> dict[str, Model]:
     if not opened:
         raise FluoFocusError(
             "There is no model for any role, since none ships or all are left out: train one and "
-            f"name it, like --model '{W_NET}=mine.safetensors'."
+            f"name it, like --model '{HELIX}=mine.safetensors'."
         )
     for role, model in opened.items():
         if role in INPUTS and input_kind(model) is not INPUTS[role]:
@@ -114,11 +122,11 @@ def input_kind(model: Model) -> Kind:
 def all_methods(models: Mapping[str, Model]) -> list[Method]:
     """Return every method that there is a model for, and those that need none."""
     methods = [
-        _network(role, model, input_kind(model), COARSE_UM if role == U_NET else PLANES_UM)
+        _network(role, model, input_kind(model), COARSE_UM if role in COMPARED else PLANES_UM)
         for role, model in models.items()
     ]
-    if W_NET_WIDEFIELD in models:
-        methods.append(_network(W_NET_LONG, models[W_NET_WIDEFIELD], Kind.LONG, COARSE_UM))
+    if WIDEFIELD in models:
+        methods.append(_network(WIDEFIELD_LONG, models[WIDEFIELD], Kind.LONG, COARSE_UM))
     fine = tuple(sorted({*PLANES_UM, *NATIVE_UM}))
     return [
         *methods,

@@ -9,7 +9,7 @@ import numpy as np
 from fluofocus.measure.beads import Array
 from fluofocus.reproduce.reproduction import Part, Progress, Request, Section, Table
 from fluofocus.reproduce.w_net.fields import REGISTRATION_ERROR_UM
-from fluofocus.reproduce.w_net.methods import COARSE_UM, PLANES_UM, SCANNED, W_NET
+from fluofocus.reproduce.w_net.methods import COARSE_UM, HELIX, PLANES_UM, SCANNED
 from fluofocus.reproduce.w_net.native import (
     NATIVE_LENGTH_UM,
     Extent,
@@ -33,15 +33,16 @@ PAPER: Mapping[float, tuple[str, str, str]] = {
 def table_1(request: Request, progress: Progress) -> Section:
     """Measure over which defocus beads are found as well as in focus."""
     sweep = measured(request, progress)
-    tables = [_table(sweep, W_NET)] if W_NET in sweep.curves else []
+    tables = [_table(sweep, HELIX)] if HELIX in sweep.curves else []
     return Section(
         title="Table 1: depth of field",
         paragraphs=(
             *described(request, sweep),
             "The depth of field is the unbroken range about focus over which the Jaccard index "
             "is at least the native one, or less by the tolerance. Between planes, "
-            f"{_spacing_um(PLANES_UM):g} µm apart for W-Net and {_spacing_um(COARSE_UM):g} µm for "
-            "the slower methods, it is taken as linear. The error is the mean over its planes.",
+            f"{_spacing_um(PLANES_UM):g} µm apart for filters and network and "
+            f"{_spacing_um(COARSE_UM):g} µm for what they are compared with, it is taken as "
+            "linear. The error is the mean over its planes.",
         ),
         tables=(*tables, _others_table(sweep)),
         figures=(),
