@@ -86,9 +86,10 @@ ROWS = {
     "deep-z-worm": Row(
         "deep-z.json", "Watershed: against", ("output stack", "paper's worm"), "neurons"
     ),
-    "oil63x-double-helix": Row(*_HELIX, ("W-Net, double helix",), "against_confocal"),
-    "oil63x-w-net-widefield": Row(*_HELIX, ("W-Net, wide-field",), "against_confocal"),
-    "oil63x-double-helix-u-net": Row(*_HELIX, ("U-Net, double helix",), "against_confocal"),
+    "oil63x-double-helix": Row(*_HELIX, ("filters and network, double helix",), "against_confocal"),
+    "oil63x-beads-widefield": Row(
+        *_HELIX, ("filters and network, wide-field",), "against_confocal"
+    ),
     "oil60x-brain-confocal": Row(
         "wfcon-net.json", "Against the confocal stack", ("WFCON-Net",), "against_confocal"
     ),

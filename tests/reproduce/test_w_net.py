@@ -20,7 +20,7 @@ from fluofocus.reproduce.reproduction import LEFT_OUT
 from fluofocus.reproduce.w_net import fields, figure_2, methods, scores, sweep, tuning
 from fluofocus.reproduce.w_net.classical import matched_filter, richardson_lucy
 from fluofocus.reproduce.w_net.fields import Bench, Kind, Plane, open_bench
-from fluofocus.reproduce.w_net.methods import HELIX, U_NET, WIDEFIELD
+from fluofocus.reproduce.w_net.methods import HELIX, U_NET, W_NET, WIDEFIELD
 from fluofocus.reproduce.w_net.native import extent
 from fluofocus.reproduce.w_net.scores import curve, interval, resampled, score_image
 from fluofocus.reproduce.w_net.sweep import Sweep
@@ -199,13 +199,14 @@ def test_the_page_is_made_with_the_models_there_are(
     models = {
         HELIX: stand_in(masked, 8),
         WIDEFIELD: stand_in(bench.plain, 4),
+        W_NET: LEFT_OUT,
         U_NET: LEFT_OUT,
     }
     page, sections = run_reproduction(REPRODUCTION, tmp_path / "page", fields=1, models=models)
     assert runs == [1]
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/png") == 2
-    assert f"Left out for want of a model: {U_NET}." in text
+    assert f"Left out for want of a model: {W_NET}; {U_NET}." in text
     planes, means = sections[0].tables
     cells = {(row[0], row[1]): row[2:] for row in planes.rows}
     assert cells["+6 µm", WIDEFIELD][0] == "beyond training"
