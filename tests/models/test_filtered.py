@@ -38,7 +38,7 @@ def bead_image(microscope: Microscope, defocus_um: float) -> torch.Tensor:
 def test_a_bead_is_one_peak_in_the_plane_where_it_lies(
     microscope: Microscope, depth_um: float
 ) -> None:
-    filters = attuned(microscope, filter_offsets_um=(0.0,)).filters
+    filters = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=(2e-3,)).filters
     image = 1000 * bead_image(microscope, -depth_um) + 3  # the focal plane is below the bead
     planes = torch.tensor([depth_um, -depth_um])[None, :, None, None]
     there, elsewhere = filters(image, planes)[0, :, 0]
@@ -50,8 +50,21 @@ def test_offsets_filter_above_and_below_the_target(microscope: Microscope) -> No
     image = 1000 * bead_image(microscope, -1.0)
     planes = torch.tensor([[[[0.5]], [[1.0]], [[1.5]]]])
     three = attuned(microscope).filters(image, planes)[0]
-    torch.testing.assert_close(three[0, 2], three[1, 1])
-    torch.testing.assert_close(three[2, 0], three[1, 1])
+    in_plane = three[1, 2:4]  # two filters for each of three offsets
+    torch.testing.assert_close(three[0, 4:6], in_plane)
+    torch.testing.assert_close(three[2, 0:2], in_plane)
+
+
+def test_a_matched_filter_finds_what_is_faint_an_inverse_one_is_sharp(
+    microscope: Microscope,
+) -> None:
+    shares = (2e-3, 0.1)
+    image = bead_image(microscope, -1.0)
+    filters = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=shares).filters
+    sharp, matched = filters(image, torch.ones(1, 1, 1, 1))[0, 0]
+    assert matched.max() > 1.2 * sharp.max()  # over the same noise
+    wide = [int((each > each.max() / 2).sum()) for each in (sharp, matched)]
+    assert wide[0] < wide[1]
 
 
 def test_noise_keeps_its_height_and_an_even_background_does_not_count(
@@ -98,7 +111,7 @@ def test_its_reach_is_that_of_filters_and_network(microscope: Microscope) -> Non
         {"filter_radius_px": 20},
         {"filter_step_um": 0.4},
         {"filter_offsets_um": (-0.2, 0.0, 0.2)},
-        {"noise_share": 0.1},
+        {"noise_shares": (2e-3, 0.2)},
         {"pupil_cells": 80},
         {"network": NETWORK | {"distance_range_um": 1.9}},
     ],

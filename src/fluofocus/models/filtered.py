@@ -33,12 +33,16 @@ _KEPT_BYTES: Final = 2**27
 """Up to which filters' spectra are kept."""
 
 
+Share = Annotated[float, Field(gt=0)]
+
+
 class FilteredConfig(BaseModel):
     """The filters, and the network behind them.
 
     ``filter_radius_px`` is how far a filter reaches. Filters are made every ``filter_step_um``
     along z and interpolated between; each target gets those of ``filter_offsets_um`` about its
-    plane. ``noise_share`` lies between plain matched filters (large) and inverse ones (small).
+    plane, one for each of ``noise_shares``: matched filters (large), which find what is faint, or
+    nearly inverse ones (small), which tell neighbours apart.
     ``pupil_cells`` samples the pupil, and must grow with range and radius; ``pupil_fields`` are
     5 for a vectorial PSF, 1 for a scalar one.
     """
@@ -48,7 +52,7 @@ class FilteredConfig(BaseModel):
     filter_radius_px: Annotated[int, Field(ge=1, le=1024)] = 128
     filter_step_um: Annotated[float, Field(gt=0)] = 0.25
     filter_offsets_um: Annotated[tuple[float, ...], Field(min_length=1)] = (-0.5, 0.0, 0.5)
-    noise_share: Annotated[float, Field(gt=0)] = 2e-3
+    noise_shares: Annotated[tuple[Share, ...], Field(min_length=1)] = (2e-3, 0.1)
     pupil_cells: Annotated[int, Field(ge=16, le=1024)] = 192
     pupil_fields: Annotated[int, Field(ge=1, le=5)] = _FIELDS["vectorial"]
     network: SwiftConfig = SwiftConfig(
@@ -67,11 +71,9 @@ class Filtered(RefocusingNetwork):
         super().__init__()
         self.config = config
         self.filters = PupilFilters(config)
+        channels = 1 + len(config.filter_offsets_um) * len(config.noise_shares)
         plain = {"error_output": False, "fuses_planes": False, "takes_optics": False}
-        self.network = Swift(
-            config.network.model_copy(update=plain),
-            image_channels=1 + len(config.filter_offsets_um),
-        )
+        self.network = Swift(config.network.model_copy(update=plain), image_channels=channels)
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -170,7 +172,7 @@ class PupilFilters(nn.Module):
         self._spectra.clear()
 
     def forward(self, images: Tensor, distances_um: Tensor) -> Tensor:
-        """Filter ``(B, 1, H, W)`` images for each target and offset, ``(B, T, O, H, W)``.
+        """Filter ``(B, 1, H, W)`` images for each target, ``(B, T, C, H, W)``.
 
         Distances are ``(B, T, 1, 1)`` or ``(B, T, H, W)`` µm.
         """
@@ -188,21 +190,22 @@ class PupilFilters(nn.Module):
         shape = (_fast_length(height + 2 * radius), _fast_length(width + 2 * radius))
         spectrum = torch.fft.rfft2(padded, s=shape)
         lowest, highest = math.floor(float(positions.min())), math.ceil(float(positions.max()))
-        total = image.new_zeros((*positions.shape[:2], height, width))
+        shares = len(self.config.noise_shares)
+        total = image.new_zeros((*positions.shape[:2], shares, height, width))
         for index in range(lowest, highest + 1):
             share = (1 - (positions - index).abs()).clamp(min=0)
             used = share.amax(dim=(2, 3)) > 0
             if used.any():
                 filtered = torch.fft.irfft2(spectrum * self._spectrum(index, shape), s=shape)
-                filtered = filtered[2 * radius :, 2 * radius :][:height, :width]
-                total[used] = total[used] + share[used] * filtered
-        return total
+                filtered = filtered[:, 2 * radius :, 2 * radius :][..., :height, :width]
+                total[used] = total[used] + share[used][:, None] * filtered
+        return total.flatten(1, 2)
 
     def _spectrum(self, index: int, shape: tuple[int, int]) -> Tensor:
-        """Return the spectrum of a filter whose centre is at its radius."""
+        """Return the spectra of a distance's filters, whose centres are at their radius."""
         key = (index, *shape, self.fields.device)
         if key not in self._spectra:
-            spectrum = torch.fft.rfft2(self._kernel(index * self.config.filter_step_um), s=shape)
+            spectrum = torch.fft.rfft2(self._kernels(index * self.config.filter_step_um), s=shape)
             size = spectrum.nelement() * spectrum.element_size()
             if (len(self._spectra) + 1) * size > _KEPT_BYTES:
                 self._spectra.clear()
@@ -210,8 +213,8 @@ class PupilFilters(nn.Module):
         return self._spectra[key]
 
     @torch.no_grad()
-    def _kernel(self, distance_um: float) -> Tensor:
-        """Return a filter ``(2r + 1, 2r + 1)`` that brings white noise of one to noise of one."""
+    def _kernels(self, distance_um: float) -> Tensor:
+        """Return filters ``(shares, 2r + 1, 2r + 1)`` that leave white noise as high as it is."""
         aperture, wavelength_um, pixel_um, index = self.sampling.tolist()
         grid = aperture_grid(
             aperture, wavelength_um, self.config.pupil_cells, device=self.fields.device
@@ -227,13 +230,15 @@ class PupilFilters(nn.Module):
         )[0].nan_to_num()
         transfer = torch.fft.rfft2(psf, s=(2 * side, 2 * side))
         power = transfer.abs().square()
-        inverse = transfer.conj() / (power + self.config.noise_share * power.max() + 1e-30)
-        # the filter's centre is that of a PSF mirrored about the first pixel
-        kernel = torch.fft.irfft2(inverse, s=(2 * side, 2 * side))
-        kernel = kernel.roll((side - 1, side - 1), dims=(0, 1))[:side, :side]
-        kernel = kernel - kernel.mean()  # blind to an even background
-        normalised: Tensor = kernel / (kernel.square().sum().sqrt() + 1e-30)
-        return normalised
+        noise = power.max() * power.new_tensor(self.config.noise_shares)[:, None, None]
+        kernels = torch.fft.irfft2(
+            transfer.conj() / (power + noise + 1e-30), s=(2 * side, 2 * side)
+        )
+        # their centres are that of a PSF mirrored about the first pixel
+        kernels = kernels.roll((side - 1, side - 1), dims=(1, 2))[:, :side, :side]
+        kernels = kernels - kernels.mean(dim=(1, 2), keepdim=True)  # blind to an even background
+        norms = kernels.square().sum(dim=(1, 2), keepdim=True).sqrt()
+        return torch.as_tensor(kernels / (norms + 1e-30))
 
 
 def _fast_length(length: int) -> int:
