@@ -29,7 +29,7 @@ from fluofocus.optics.pupil import aperture_grid, pupil_function, pupil_grid
 from fluofocus.units import nm_to_um
 
 _FIELDS = {"scalar": 1, "vectorial": 5}
-_KEPT_BYTES: Final = 2**27
+_KEPT_BYTES: Final = 2**28
 """Up to which filters' spectra are kept."""
 
 

@@ -49,6 +49,11 @@ FIGURE_3_UM = (-3.0, 1.5, 6.0)
 COARSE_UM = tuple(1.5 * step for step in range(-5, 6))
 """For methods that take long; the planes of Figure 3 are among them."""
 
+THRESHOLDS = (4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0)
+"""Standard deviations of the noise that are tried as what a bead must stand out by."""
+LOW_THRESHOLDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+"""Tried as well for networks, whose output has hardly any noise of its own."""
+
 Make = Callable[[FloatArray, Plane], AnyArray]
 """Turns counts recorded in a plane into an image of the beads in focus."""
 
@@ -64,6 +69,8 @@ class Method:
     noise_threshold : float, optional
         How many standard deviations of the noise a bead must stand out by; None before it is
         tuned.
+    thresholds : tuple of float
+        What is tried when it is tuned.
     own_noise : bool
         Whether beads must stand out from the noise of what it makes, in place of that of what
         it is given.
@@ -74,6 +81,7 @@ class Method:
     planes_um: tuple[float, ...]
     make: Make
     noise_threshold: float | None = None
+    thresholds: tuple[float, ...] = THRESHOLDS
     own_noise: bool = False
 
     def score(self, recorded: Mapping[Kind, FloatArray], plane: Plane, field: Field) -> FieldScore:
@@ -144,6 +152,7 @@ def _network(name: str, model: Model, kind: Kind, planes_um: tuple[float, ...]) 
         kind,
         tuple(z for z in planes_um if low <= -z <= high),
         lambda counts, plane: refocused(model, counts, plane)[-1],
+        thresholds=LOW_THRESHOLDS + THRESHOLDS,
     )
 
 

@@ -17,8 +17,6 @@ from fluofocus.units import AnyArray, FloatArray
 SEED = 9_655_000
 FIELDS = 2
 REACH_UM = 4.0
-THRESHOLDS = (4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0)
-"""Standard deviations of the noise that are tried."""
 
 
 def tuned(bench: Bench, methods: Sequence[Method]) -> list[Method]:
@@ -33,7 +31,7 @@ def tuned(bench: Bench, methods: Sequence[Method]) -> list[Method]:
                 if method.noise_threshold is None and z_um in method.planes_um:
                     scores[method.name].append(_by_threshold(method, recorded, plane, field))
     return [
-        replace(method, noise_threshold=THRESHOLDS[int(np.mean(found, axis=0).argmax())])
+        replace(method, noise_threshold=method.thresholds[int(np.mean(found, axis=0).argmax())])
         if (found := scores[method.name])
         else method
         for method in methods
@@ -47,7 +45,7 @@ def _by_threshold(
     counts = recorded[method.kind]
     image: AnyArray = method.make(counts, plane)
     noise = image_noise(image if method.own_noise else counts)
-    found = find_beads(image, noise_threshold=THRESHOLDS[0], min_contrast=0.0, noise=noise)
+    found = find_beads(image, noise_threshold=method.thresholds[0], min_contrast=0.0, noise=noise)
     return [
         score_positions(
             found.yx_px[found.height > threshold * noise],
@@ -56,5 +54,5 @@ def _by_threshold(
             tolerance_um=TOLERANCE_UM,
             inside_px=without_rim(image),
         ).jaccard
-        for threshold in THRESHOLDS
+        for threshold in method.thresholds
     ]

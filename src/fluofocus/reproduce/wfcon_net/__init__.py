@@ -43,7 +43,7 @@ REPRODUCTION = Reproduction(
     },
     models={
         WFCON: "oil60x-brain-confocal",
-        ALL_PLANES: "oil60x-brain-confocal-all-planes",
+        ALL_PLANES: "oil60x-brain-confocal-first",
         FLAT: "oil60x-brain-confocal-2d",
         L1: "oil60x-brain-confocal-l1",
         GAN: "oil60x-brain-confocal-gan",
