@@ -55,6 +55,7 @@ SIMULATION = {
     "targets_per_image": 3,
     "planes_per_specimen": 7,
     "sharp_share": 0.0,
+    "sharp_spread_um": 3.0,
     "images_per_specimen": 1,
     "specimens_in_memory": 5,
     "microscopes_in_memory": 3,

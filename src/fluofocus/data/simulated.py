@@ -32,8 +32,9 @@ class SimulationConfig(BaseModel):
     ``peak_photons`` are those of the brightest pixel of the whole focus scan.
     ``depth_um`` is how far above and below the middle specimens and focal planes
     reach. A specimen is imaged at ``planes_per_specimen`` planes, a share
-    ``sharp_share`` of which shows some of its emitters sharp, and used for
-    ``images_per_specimen`` inputs on average; ``specimens_in_memory`` are mixed at a
+    ``sharp_share`` of which shows some of its emitters sharp, give or take
+    ``sharp_spread_um`` (standard deviation), and used for ``images_per_specimen`` inputs on
+    average; ``specimens_in_memory`` are mixed at a
     time. Likewise a microscope serves ``specimens_per_microscope`` specimens and
     ``microscopes_in_memory`` are mixed. With ``flips_and_rotations`` each pair is turned
     by a random multiple of 90 degrees and mirrored or not. A field has up to
@@ -61,6 +62,7 @@ class SimulationConfig(BaseModel):
     known_optics_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     planes_per_specimen: Annotated[int, Field(ge=2)] = 14
     sharp_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    sharp_spread_um: Annotated[float, Field(ge=0)] = 0.5
     images_per_specimen: Count = 8
     specimens_in_memory: Count = 64
     microscopes_in_memory: Count = 48
@@ -178,7 +180,7 @@ class SimulatedSource:
         depths = emitter_depths_um(specimen)
         planes = choice.sample(range(len(all_planes)), spread)
         for _ in range(sharp):
-            depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, 0.5)
+            depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, config.sharp_spread_um)
             depth += optics.target_images.best_focus_um  # which a mask in the input has not
             planes.append(int((all_planes - depth).abs().argmin()))
         photons = _relative(optics.images(specimen, planes))
