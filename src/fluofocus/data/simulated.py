@@ -180,7 +180,8 @@ class SimulatedSource:
         depths = emitter_depths_um(specimen)
         planes = choice.sample(range(len(all_planes)), spread)
         for _ in range(sharp):
-            depth = float(depths[choice.randrange(len(depths))]) + choice.gauss(0, config.sharp_spread_um)
+            depth = float(depths[choice.randrange(len(depths))])
+            depth += choice.gauss(0, config.sharp_spread_um)
             depth += optics.target_images.best_focus_um  # which a mask in the input has not
             planes.append(int((all_planes - depth).abs().argmin()))
         photons = _relative(optics.images(specimen, planes))
