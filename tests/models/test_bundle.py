@@ -22,10 +22,13 @@ from fluofocus.models.bundle import (
     ModelCard,
     TrainingRange,
     load_model,
+    load_stack_model,
+    read_any_card,
     read_card,
     save_model,
     shipped_models,
 )
+from fluofocus.models.cards import StackCard
 from fluofocus.optics.microscope import preset
 
 SMALL: dict[str, dict[str, Any]] = {"deep_z": {"width": "compact"}}
@@ -118,7 +121,9 @@ def test_names_resolve_to_shipped_models(
 
 def test_every_shipped_model_loads() -> None:
     for name in shipped_models():
-        assert load_model(name).card.name == name
+        is_of_stacks = isinstance(read_any_card(name), StackCard)
+        model = load_stack_model(name) if is_of_stacks else load_model(name)
+        assert model.card.name == name
 
 
 def set_defocus(card: dict[str, Any]) -> None:

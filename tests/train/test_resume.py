@@ -178,8 +178,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 def _interrupting_at(step: int) -> Callable[..., RefocusingTraining]:
     make = run.make_training
 
-    def make_interrupting(config: TrainConfig, **options: Any) -> RefocusingTraining:
-        training = make(config, **options)
+    def make_interrupting(*inputs: Any, **options: Any) -> RefocusingTraining:
+        training = make(*inputs, **options)
         usual = training.training_step
 
         def training_step(batch: Any, batch_idx: int) -> Any:

@@ -25,8 +25,8 @@ from fluofocus.train.config import load_train_config
 
 make, finish, seen = run.make_training, run._finish, []
 
-def watched(config, **options):
-    training = make(config, **options)
+def watched(*inputs, **options):
+    training = make(*inputs, **options)
     network, encode = training.network, training.network.encode
 
     def watched_encode(images, optics=None):
