@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from scipy.fft import next_fast_len
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -187,7 +188,10 @@ class PupilFilters(nn.Module):
         height, width = image.shape
         radius = self.config.filter_radius_px
         padded = F.pad(image[None], (radius,) * 4, mode="replicate")[0]
-        shape = (_fast_length(height + 2 * radius), _fast_length(width + 2 * radius))
+        shape = (
+            next_fast_len(height + 2 * radius, real=True),
+            next_fast_len(width + 2 * radius, real=True),
+        )
         spectrum = torch.fft.rfft2(padded, s=shape)
         lowest, highest = math.floor(float(positions.min())), math.ceil(float(positions.max()))
         shares = len(self.config.noise_shares)
@@ -239,15 +243,3 @@ class PupilFilters(nn.Module):
         kernels = kernels - kernels.mean(dim=(1, 2), keepdim=True)  # blind to an even background
         norms = kernels.square().sum(dim=(1, 2), keepdim=True).sqrt()
         return torch.as_tensor(kernels / (norms + 1e-30))
-
-
-def _fast_length(length: int) -> int:
-    """Return the next length that a Fourier transform is fast at."""
-    while True:
-        rest = length
-        for factor in (2, 3, 5):
-            while rest % factor == 0:
-                rest //= factor
-        if rest == 1:
-            return length
-        length += 1
