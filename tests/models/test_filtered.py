@@ -1,4 +1,4 @@
-"""Matched filters of a pupil, and the network behind them."""
+"""Filters and deconvolution by a known pupil, and the network behind them."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.models.filtered import Filtered, FilteredConfig, PupilFilters
+from fluofocus.models.filtered import Filtered, FilteredConfig
+from fluofocus.models.pupil_filters import KnownPupil, PupilDeconvolution
 from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.optics.psf import point_spread_function
 
@@ -92,7 +93,7 @@ def test_a_surface_gets_in_each_pixel_what_a_plane_gets(microscope: Microscope) 
 
 
 def test_its_reach_is_that_of_filters_and_network(microscope: Microscope) -> None:
-    network = attuned(microscope)
+    network = attuned(microscope, deconvolution_iterations=())
     reach = network.receptive_field_px
     assert reach == network.network.receptive_field_px + 24
     size = -(-(2 * reach + 16) // 4) * 4
@@ -112,6 +113,8 @@ def test_its_reach_is_that_of_filters_and_network(microscope: Microscope) -> Non
         {"filter_step_um": 0.4},
         {"filter_offsets_um": (-0.2, 0.0, 0.2)},
         {"noise_shares": (2e-3, 0.2)},
+        {"deconvolution_step_um": 0.5},
+        {"deconvolution_iterations": (10, 20)},
         {"pupil_cells": 80},
         {"network": NETWORK | {"distance_range_um": 1.9}},
     ],
@@ -126,7 +129,7 @@ def test_each_field_has_an_effect(microscope: Microscope, change: dict[str, Any]
 
 def test_a_scalar_psf_has_one_field(microscope: Microscope) -> None:
     scalar = microscope.model_copy(update={"psf_model": "scalar"})
-    assert attuned(scalar, pupil_fields=1).filters.fields.any()
+    assert attuned(scalar, pupil_fields=1).pupil.fields.any()
     with pytest.raises(FluoFocusError, match="set pupil_fields to 1"):
         attuned(scalar)
 
@@ -139,15 +142,86 @@ def test_a_pupil_too_coarse_for_the_reach_is_refused(microscope: Microscope) -> 
 def test_kept_spectra_stay_within_their_budget(
     microscope: Microscope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filters: PupilFilters = attuned(microscope).filters
+    filters = attuned(microscope).filters
     image = torch.rand(1, 1, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(3))
     planes = torch.linspace(-2, 2, 5)[None, :, None, None]
     kept = filters(image, planes)
-    (size,) = {x.nelement() * x.element_size() for x in filters._spectra.values()}
-    monkeypatch.setattr("fluofocus.models.filtered._KEPT_BYTES", 3 * size)
-    filters._spectra.clear()
+    assert len(filters.spectra.sizes) > 3
+    size = filters.spectra.sizes[0]
+    monkeypatch.setattr("fluofocus.models.pupil_filters._KEPT_BYTES", 3 * size)
+    filters.spectra.clear()
     torch.testing.assert_close(filters(image, planes), kept)
-    assert 0 < len(filters._spectra) <= 3
+    assert len(filters.spectra.sizes) == 3
+
+
+def deconvolution(microscope: Microscope, *iterations: int) -> PupilDeconvolution:
+    pupil = KnownPupil(cells=128, fields=5)
+    pupil.attune(microscope, range_um=2.0, radius_px=40)
+    return PupilDeconvolution(pupil, radius_px=40, step_um=0.1, iterations=iterations)
+
+
+def noisy_beads(microscope: Microscope, brightness: tuple[float, float]) -> torch.Tensor:
+    """Image two beads, 1 µm off focus, at rows 20 and 44, column 40, over a background."""
+    defocus_um = torch.tensor([-1.0])
+    psf = point_spread_function(microscope, defocus_um, (161, 161))[None]
+    first, second = (
+        psf[..., 80 - row : 144 - row, 80 - 40 : 144 - 40] / psf.max() for row in (20, 44)
+    )
+    image = brightness[0] * first + brightness[1] * second + 3
+    return torch.poisson(image, generator=torch.Generator().manual_seed(4))
+
+
+def test_deconvolution_finds_a_faint_bead_beside_a_bright_one(microscope: Microscope) -> None:
+    image = noisy_beads(microscope, (200.0, 30.0))
+    there = torch.ones(1, 1, 1, 1)
+    (estimate,) = deconvolution(microscope, 30)(image, there)[0, 0]
+    assert divmod(int(estimate.argmax()), SIDE_PX) == (20, 40)
+    estimate[10:31, 30:51] = 0
+    assert divmod(int(estimate.argmax()), SIDE_PX) == (44, 40)
+    filters = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=(2e-3,)).filters
+    filtered = filters(image, there)[0, 0, 0]
+    filtered[10:31, 30:51] = 0
+    assert divmod(int(filtered.argmax()), SIDE_PX) != (44, 40)
+
+
+def test_more_iterations_make_it_sharper(microscope: Microscope) -> None:
+    image = noisy_beads(microscope, (400.0, 0.0))
+    estimates = deconvolution(microscope, 5, 30)(image, torch.ones(1, 1, 1, 1))[0, 0]
+    early, late = (float(each.max() / each[15:26, 35:46].sum()) for each in estimates)
+    assert late > 1.3 * early
+
+
+def test_deconvolution_of_each_pixel_for_its_own_plane(microscope: Microscope) -> None:
+    image = noisy_beads(microscope, (100.0, 100.0))
+    deconvolve = deconvolution(microscope, 10)
+    planes = deconvolve(image, torch.tensor([1.0, -0.42])[None, :, None, None])[0, :, 0]
+    surface = torch.ones(1, 1, SIDE_PX, SIDE_PX)
+    surface[..., 32:] = -0.38  # the next step is the same
+    both = deconvolve(image, surface)[0, 0, 0]
+    torch.testing.assert_close(both[:, :32], planes[0, :, :32])
+    torch.testing.assert_close(both[:, 32:], planes[1, :, 32:])
+
+
+def test_background_and_gain_do_not_change_what_is_found(microscope: Microscope) -> None:
+    image = noisy_beads(microscope, (100.0, 100.0))
+    deconvolve = deconvolution(microscope, 10)
+    there = torch.ones(1, 1, 1, 1)
+    torch.testing.assert_close(
+        deconvolve(0.1 * image + 7, there), 0.1 * deconvolve(image, there), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_an_even_image_gives_nothing(microscope: Microscope) -> None:
+    estimate = deconvolution(microscope, 10)(
+        torch.full((1, 1, 64, 64), 5.0), torch.ones(1, 1, 1, 1)
+    )
+    assert not estimate.any()
+
+
+def test_a_network_behind_filters_that_tells_errors_is_refused() -> None:
+    with pytest.raises(ValueError, match="no error_output: leave it out"):
+        FilteredConfig.model_validate({"network": {"error_output": True}})
+    assert not FilteredConfig().network.error_output
 
 
 def test_several_input_planes_and_an_expected_error_are_refused(microscope: Microscope) -> None:
