@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +16,7 @@ from fluofocus.train.config import TrainConfig, load_train_config
 CHECKPOINT_SUFFIX = ".ckpt"
 _CONFIG = "config.yaml"
 _MICROSCOPE = "microscope.yaml"
+_MASK = "pupil_mask"
 _PLACE = ("microscope", "output_dir")
 """Fields that say where things lie, not what is trained."""
 
@@ -31,7 +35,8 @@ class RunDirectory:
     def claim(self, config: TrainConfig, microscope: Microscope, *, resume: bool) -> None:
         """Make the folder this training's own and note its configuration there.
 
-        The configuration is kept as a file that can itself be trained from.
+        The configuration is kept as a file that can itself be trained from, and so are the
+        microscope's description and its mask.
 
         Raises
         ------
@@ -45,13 +50,23 @@ class RunDirectory:
         content = config.model_dump(mode="json") | {"microscope": _MICROSCOPE}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            save_microscope(microscope, self.path / _MICROSCOPE)
+            save_microscope(self._with_own_mask(microscope), self.path / _MICROSCOPE)
             text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
             (self.path / _CONFIG).write_text(text, encoding="utf-8")
         except OSError as error:
             raise FluoFocusError(
                 f"Cannot write into {self.path}: {error.strerror}; set another output_dir."
             ) from error
+
+    def _with_own_mask(self, microscope: Microscope) -> Microscope:
+        """Copy the mask, if there is one, beside the microscope's description."""
+        mask = microscope.pupil_mask
+        if mask is None:
+            return microscope
+        copy = self.path / f"{_MASK}{mask.suffix}"
+        if mask.resolve() != copy.resolve():
+            shutil.copyfile(mask, copy)
+        return microscope.model_copy(update={"pupil_mask": Path(copy.name)})
 
     def _require_same(self, config: TrainConfig, microscope: Microscope, *, resume: bool) -> None:
         changes = self._changes(config, microscope)
@@ -77,7 +92,7 @@ class RunDirectory:
         old_config, old_microscope = load_train_config(self.path / _CONFIG)
         old, new = (
             _flat(part.model_dump(mode="json", exclude=set(_PLACE)))
-            | _flat({"microscope": optics.model_dump(mode="json")})
+            | _flat({"microscope": optics.model_dump(mode="json") | _content_of_mask(optics)})
             for part, optics in ((old_config, old_microscope), (config, microscope))
         )
         return [
@@ -85,6 +100,14 @@ class RunDirectory:
             for key in old | new
             if old.get(key) != new.get(key)
         ]
+
+
+def _content_of_mask(microscope: Microscope) -> dict[str, str | None]:
+    """Tell a mask by what is in its file, wherever that lies."""
+    mask = microscope.pupil_mask
+    if mask is None or not mask.exists():
+        return {_MASK: None}
+    return {_MASK: f"SHA-256 {hashlib.sha256(mask.read_bytes()).hexdigest()[:12]}"}
 
 
 def _flat(content: Any, prefix: str = "") -> dict[str, Any]:

@@ -16,7 +16,8 @@ from fluofocus.simulate.tissue import Tissue
 from fluofocus.units import AnyArray, FloatArray
 
 MICROSCOPE = "nikon-60x-1.4-oil"
-SIDE_PX = 256
+SIDE_PX = 512
+"""As in training: the brightest thousandth, by which a stack is normalised, needs some cells."""
 THICKNESS_UM, STEP_UM = 40.0, 0.5
 PEAK_PHOTONS, BACKGROUND_PHOTONS = 2000.0, 5.0
 DAPI = {"emission_wavelength_nm": 461.0, "excitation_wavelength_nm": 405.0}
