@@ -141,7 +141,7 @@ def all_methods(models: Mapping[str, Model]) -> list[Method]:
         Method(SCANNED, Kind.WIDEFIELD, fine, _as_it_is, SCANNED_THRESHOLD, own_noise=True),
         Method(SCANNED_LONG, Kind.LONG, fine, _as_it_is, SCANNED_THRESHOLD, own_noise=True),
         Method(FILTER, Kind.HELIX, COARSE_UM, _filtered, own_noise=True),
-        Method(DECONVOLVED, Kind.HELIX, COARSE_UM, _deconvolved),
+        Method(DECONVOLVED, Kind.HELIX, COARSE_UM, deconvolved),
     ]
 
 
@@ -179,7 +179,8 @@ def _filtered(counts: FloatArray, plane: Plane) -> FloatArray:
     return matched_filter(counts, plane.helix_psf, noise_share=FILTER_NOISE_SHARE)
 
 
-def _deconvolved(counts: FloatArray, plane: Plane) -> FloatArray:
+def deconvolved(counts: FloatArray, plane: Plane, iterations: int = ITERATIONS) -> FloatArray:
+    """Deconvolve a recorded image by Richardson-Lucy, the true PSF and background given."""
     camera = plane.bench.masked.camera
     gain = camera.quantum_efficiency * camera.gain_counts_per_electron
     # read noise as photons, so that pixels are distributed nearly as photons are
@@ -188,5 +189,5 @@ def _deconvolved(counts: FloatArray, plane: Plane) -> FloatArray:
         (counts - camera.offset_counts) / gain + extra,
         plane.helix_psf,
         background=BACKGROUND_PHOTONS * plane.bench.longer + extra,
-        iterations=ITERATIONS,
+        iterations=iterations,
     )
