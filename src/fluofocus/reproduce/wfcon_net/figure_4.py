@@ -67,9 +67,9 @@ def figure_4(request: Request, progress: Progress) -> Section:
 
 def _paragraphs(request: Request) -> tuple[str, str]:
     return (
-        f"{request.fields} slices of each kind. {'; '.join(k.described for k in KINDS)}. Both "
-        "lie beyond what the configuration of the model trains with (neuropil of 0.03 to 0.15, "
-        "scattering every 40 to 120 µm). Slices of one number hold the same cells. "
+        f"{request.fields} slices of each kind. {'; '.join(k.described for k in KINDS)}. "
+        "The regions of Figure 3 lie between; the configuration of the shipped model trains with "
+        "about as little and as much. Slices of one number hold the same cells. "
         f"{models_named(request, WFCON)}",
         "Nuclei are seen in the channel of DAPI, emission at "
         f"{DAPI['emission_wavelength_nm']:g} nm, by the model that was trained at 525 nm. The "

@@ -33,8 +33,10 @@ def figure_7(request: Request, progress: Progress) -> Section:
         title="Figure 7: losses",
         paragraphs=(
             f"{described(request)} {models_named(request, *ORDER)}",
-            "One network was trained with the L1 loss alone, one with a discriminator too, and "
-            f"'{WFCON}' also with the perceptual loss. The paper prints the sums of the lateral "
+            "The networks went on from one that had learnt absolute and relative errors, with as "
+            f"many steps on the same slices: '{L1}' with these errors alone, as networks of the "
+            f"CARE kind are trained, '{GAN}' with a discriminator too, and '{WFCON}' also with the "
+            "perceptual loss. The paper prints the sums of the lateral "
             "spectra in a box of its figure, and no table; it says that the perceptual loss gives "
             "more fine detail and slightly worse RMSE and SSIM. "
             f"{SCORED}",
