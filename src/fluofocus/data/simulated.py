@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from functools import lru_cache
@@ -120,14 +121,15 @@ class SimulatedSource:
 
     Pair ``i`` shows one of the ``specimens_in_memory`` specimens whose window it is in,
     specimen ``k`` one of the ``microscopes_in_memory`` microscopes; both are kept only
-    as long as their windows last.
+    as long as their windows last, microscopes until the last of those specimens is imaged.
     """
 
     def __init__(self, microscope: Microscope, config: SimulationConfig, seed: int) -> None:
         self.microscope = microscope
         self.config = config
         self.seed = seed
-        self._optics = lru_cache(config.microscopes_in_memory)(self._draw_optics)
+        others = math.ceil(config.specimens_in_memory / config.specimens_per_microscope)
+        self._optics = lru_cache(config.microscopes_in_memory + others)(self._draw_optics)
         self._specimen = lru_cache(config.specimens_in_memory)(self._image_specimen)
 
     def _choice(self, kind: int, number: int) -> tuple[random.Random, torch.Generator]:

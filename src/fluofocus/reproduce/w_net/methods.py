@@ -51,7 +51,7 @@ COARSE_UM = tuple(1.5 * step for step in range(-5, 6))
 
 THRESHOLDS = (4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0, 40.0, 60.0, 80.0, 120.0)
 """Standard deviations of the noise that are tried as what a bead must stand out by."""
-LOW_THRESHOLDS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+LOW_THRESHOLDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """Tried as well for networks, whose output has hardly any noise of its own."""
 
 Make = Callable[[FloatArray, Plane], AnyArray]
