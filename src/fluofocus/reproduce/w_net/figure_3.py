@@ -49,9 +49,9 @@ def figure_3(request: Request, progress: Progress) -> Section:
         figures=(
             Figure(
                 path,
-                "a to c: the input and the output through the mask, and between them the refocused "
-                "image where two networks make it; d to f: "
-                "without it, empty beyond the distances that the model was trained for. Below: the "
+                "The input and the output through the mask, and between them the refocused image "
+                "if two networks make it; then without the mask, where there is a model for it, "
+                "empty beyond the distances that it was trained for. Below: the "
                 "confocal image, and sections along x through the bead in the circle. Each "
                 "image is scaled by itself, and brightness is shown by its square root.",
             ),

@@ -44,14 +44,20 @@ def draw_pictures(
     path: Path,
 ) -> None:
     """Draw a row for each plane, and below them the confocal image and sections of a bead."""
-    kinds = list(pictures[0].rows)
-    across = len(COLUMNS) * len(kinds)
+    named = [
+        (kind, name)
+        for kind in pictures[0].rows
+        for name in COLUMNS
+        if any(name in picture.rows[kind] for picture in pictures)
+    ]
+    across = max(len(named), 1 + len(pictures))
     figure = new_figure(2.2 * across, 2.3 * (len(pictures) + 1))
     axes = figure.subplots(len(pictures) + 1, across)
     for line, picture in zip(axes, pictures, strict=False):
         line[0].set_ylabel(f"z = {signed_um(picture.z_um)}")
-        named = [(kind, name) for kind in kinds for name in COLUMNS]
-        for axis, (kind, name) in zip(line, named, strict=True):
+        for axis in line[len(named) :]:
+            axis.set_axis_off()
+        for axis, (kind, name) in zip(line, named, strict=False):
             image = picture.rows[kind].get(name)
             if image is None:
                 axis.set_axis_off()
