@@ -166,6 +166,22 @@ def test_images_without_signal_are_reported() -> None:
         source.pair(0)
 
 
+def test_no_microscope_is_drawn_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    draw = SimulatedSource._draw_optics
+
+    def noted(self: SimulatedSource, number: int) -> Any:
+        drawn.append(number)
+        return draw(self, number)
+
+    monkeypatch.setattr(SimulatedSource, "_draw_optics", noted)
+    config = SimulationConfig.model_validate(SMALL | {"microscopes_in_memory": 1})
+    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=5)
+    for number in range(60):  # windows of three specimens pass from microscope to microscope
+        source.pair(number)
+    assert len(drawn) == len(set(drawn)) >= 7
+
+
 def test_confocal_targets_show_less_of_what_is_out_of_focus() -> None:
     microscope = preset("leica-63x-1.4-oil")
     config = {
