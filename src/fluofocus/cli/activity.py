@@ -139,15 +139,13 @@ def _refocusing(film: xr.DataArray, model: str, z: str, described: Microscope | 
     from fluofocus.io import voxel_size_um
     from fluofocus.models.bundle import load_model
     from fluofocus.refocus import parse_z_range, refocus
-    from fluofocus.refocus.microscope_check import advice, check_microscope
+    from fluofocus.refocus.microscope_check import advice
 
     if "Z" in film.dims:
         raise FluoFocusError(
             f"{film.name} has {film.sizes['Z']} planes in each frame: leave out --model to "
             "analyse them as they are, or give a film of one plane."
         )
-    if described is not None:
-        check_microscope(film, model, described)
     if (hint := advice(model, described)) is not None:
         note(hint)
     loaded, planes_um, pixel_um = load_model(model), parse_z_range(z), voxel_size_um(film)[2]

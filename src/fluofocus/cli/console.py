@@ -34,7 +34,7 @@ def set_up(*, debug: bool) -> None:
     _settings["debug"] = debug
     if not debug:
         warnings.simplefilter("ignore")
-    warnings.simplefilter("always", FluoFocusWarning)
+    warnings.simplefilter("default", FluoFocusWarning)  # each once, however many frames there are
     warnings.showwarning = _show_note
 
 

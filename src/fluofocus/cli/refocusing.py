@@ -128,7 +128,7 @@ def refocus(
     from fluofocus.io import read_stack
     from fluofocus.refocus import Surface, parse_z_range, refocus_to_file
     from fluofocus.refocus.automatic_surface import find_surface
-    from fluofocus.refocus.microscope_check import advice, check_microscope
+    from fluofocus.refocus.microscope_check import advice, lacking_pixel_size_um
 
     if merge:
         require_mergeable(
@@ -141,7 +141,7 @@ def refocus(
     stack = read_stack(image, pixel_size_um=pixel_size, z_step_um=z_step)
     described = None if microscope is None else named_microscope(microscope)
     if described is not None:
-        pixel_size = check_microscope(stack, model, described)
+        pixel_size = lacking_pixel_size_um(stack, described)
     if (hint := advice(model, described)) is not None:
         note(hint)
     where: Surface | str | None = surface

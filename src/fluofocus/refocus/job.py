@@ -26,6 +26,7 @@ from fluofocus.prepare.normalise import (
     normalisation_from_image,
 )
 from fluofocus.refocus.memory import Plan, make_plan, measure_footprint
+from fluofocus.refocus.microscope_check import warn_of_differences
 from fluofocus.refocus.network import make_network, require_abilities, told_optics
 from fluofocus.refocus.options import Options
 from fluofocus.refocus.outputs import Outputs
@@ -173,6 +174,8 @@ def prepare_job(
         size_multiple=network.size_multiple,
         resample=options.resample,
     )
+    if options.microscope is not None:
+        warn_of_differences(options.microscope, bundle.card)
     input_z_um = input_positions_um(images)
     require_abilities(bundle, options, len(input_z_um))
     outputs = Outputs(options.intermediate, bundle.card.error if options.uncertainty else None)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from fluofocus.errors import FluoFocusWarning
 from fluofocus.io.stack import known_voxel_size_um
-from fluofocus.models.bundle import Model, ModelCard, read_card
+from fluofocus.models.bundle import ModelCard, read_card
 from fluofocus.optics.microscope import Microscope
 from fluofocus.optics.pupil import FAINT_ABERRATION_WAVES, spherical_rms_waves
 
@@ -82,22 +82,8 @@ def advice(model: str | Path, microscope: Microscope | None) -> str | None:
     )
 
 
-def check_microscope(
-    image: xr.DataArray, model: str | Path | Model, microscope: Microscope
-) -> float | None:
-    """Compare the microscope that took an image with the model's, and return its pixel size.
-
-    Returns
-    -------
-    float or None
-        The microscope's pixel size in µm, None if the image states its own.
-
-    Raises
-    ------
-    FluoFocusError
-        If the model cannot be read.
-    """
-    warn_of_differences(microscope, model.card if isinstance(model, Model) else read_card(model))
+def lacking_pixel_size_um(image: xr.DataArray, microscope: Microscope) -> float | None:
+    """Return a microscope's pixel size in µm for its image, None if that states its own."""
     _, y_um, x_um = known_voxel_size_um(image)
     stated = math.isfinite(y_um) and math.isfinite(x_um)
     return None if stated else microscope.pixel_size_um
