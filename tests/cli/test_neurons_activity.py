@@ -5,6 +5,7 @@ import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,11 +57,12 @@ def films(tmp_path_factory: pytest.TempPathFactory, brightness: np.ndarray) -> P
     jump = np.where(np.arange(FRAMES) < 20, 1.0, 1.8)[:, None, None]
     voxel = (STEP_UM, PIXEL_UM, PIXEL_UM)
 
-    def save(name: str, values: np.ndarray, dims: str = "TYX") -> None:
-        write_stack(folder / name, make_stack(values.astype(np.uint16), dims, voxel))
+    def save(name: str, values: np.ndarray, dims: str = "TYX", **options: Any) -> None:
+        write_stack(folder / name, make_stack(values.astype(np.uint16), dims, voxel, **options))
 
     save("both.ome.tif", both, "TCYX")
     save("swapped.ome.tif", both[:, ::-1], "TCYX")
+    save("dropped.ome.tif", both, "TCYX", times_s=DROPPED)
     save("red.ome.tif", both[:, 0])
     save("green.ome.tif", both[:, 1])
     save("short.ome.tif", both[:-2, 1])
@@ -79,7 +81,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "recording", ["both.ome.tif", "red.ome.tif {films}/green.ome.tif", "scans.ome.tif"]
+    "recording",
+    ["both.ome.tif", "dropped.ome.tif", "red.ome.tif {films}/green.ome.tif", "scans.ome.tif"],
 )
 def test_traces_neurons_and_clusters_are_those_recorded(
     run: Callable, films: Path, tmp_path: Path, brightness: np.ndarray, recording: str
@@ -160,6 +163,7 @@ def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path, reading
     [
         ("red.ome.tif {f}/short.ome.tif", "40 frames and the green one 38"),
         ("both.ome.tif --times {f}/dropped.txt", "frames 20 do not follow"),
+        ("dropped.ome.tif", "frames 20 do not follow"),
         ("both.ome.tif --times {f}/words.txt", "number of seconds per line"),
         ("both.ome.tif --times {f}/dropped.txt --frame-rate 3", "either --frame-rate or --times"),
         ("both.ome.tif --frame-rate 0", "--frame-rate must be above zero"),

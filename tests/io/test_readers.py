@@ -400,6 +400,7 @@ class _PretendReader:
         self.physical_pixel_sizes = SimpleNamespace(Z=0.5, Y=0.2, X=0.1)
         self.channel_names = ["DAPI", "GFP"]
         self.scenes = ("first", "second")
+        self.time_interval = None
 
 
 @pytest.mark.parametrize("kind", ["czi", "nd2", "lif"])

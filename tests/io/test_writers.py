@@ -440,6 +440,7 @@ def test_bad_headers(tmp_path: Path) -> None:
         ({"voxel_size_um": (1.0, 0.0, 1.0)}, "above zero"),
         ({"z_um": [0.0]}, "axis Z"),
         ({"channel_names": ["a", "b"]}, "axis C"),
+        ({"times_s": [0.0, 1.0]}, "axis T"),
     ]:
         with pytest.raises(FluoFocusError, match=message):
             writer_for(path, image, **options)

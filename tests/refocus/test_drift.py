@@ -37,7 +37,8 @@ def test_a_drifting_sample_is_brought_back(tmp_path: Path) -> None:
     )
     places = np.argsort(order)
     voxel = (1.0, microscope.pixel_size_um, microscope.pixel_size_um)
-    frames = make_stack(scan.counts[places], "TYX", voxel)
+    times_s = [60.0 * frame for frame in range(len(places))]
+    frames = make_stack(scan.counts[places], "TYX", voxel, times_s=times_s)
     model = load_model("air20x-nuclei")
     steps: list[tuple[int, int]] = []
     drift = estimate_drift(frames, model, progress=lambda *step: steps.append(step))
@@ -47,6 +48,7 @@ def test_a_drifting_sample_is_brought_back(tmp_path: Path) -> None:
     undo_drift(frames, model, drift, tmp_path / "back.ome.tif")
     back = read_stack(tmp_path / "back.ome.tif")
     assert back.dims == ("T", "Y", "X")
+    assert back.coords["T"].values.tolist() == times_s
     assert back.attrs["provenance"]["drift"]["reference_frame"] == 0
     truth = scan.clean_counts[places[0]]
     for frame in range(1, 6):

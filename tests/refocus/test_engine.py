@@ -9,6 +9,7 @@ import xarray as xr
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io import make_stack, read_stack, write_stack
+from fluofocus.io.stack import known_times_s
 from fluofocus.models.bundle import Model, load_model, save_model
 from fluofocus.models.device import choose_device
 from fluofocus.models.network import Refocused, RefocusingNetwork
@@ -116,6 +117,16 @@ def test_time_lapse_of_channels_is_refocused_frame_by_frame(random_model, random
     alone = refocus(image[1, 2], model, z_um=[0.0, 1.0])
     np.testing.assert_allclose(result[1, 2], alone, rtol=1e-5)
     assert len(result.attrs["provenance"]["normalisation"]) == 6
+
+
+def test_frames_keep_their_times(random_model, random_image, tmp_path) -> None:
+    movie = random_image(3, 32, 36, dims="TYX")
+    movie = movie.assign_coords(T=("T", [0.0, 2.5, 4.0], {"units": "s"}))
+    result = refocus(movie, random_model(), z_um=[0.0, 1.0])
+    assert known_times_s(result) == [0.0, 2.5, 4.0]
+    assert known_times_s(refocus(movie[1], random_model(), z_um=[0.0])) == [2.5]
+    refocus_to_file(movie, random_model(), tmp_path / "out.ome.tif", z_um=[0.0, 1.0])
+    assert known_times_s(read_stack(tmp_path / "out.ome.tif")) == [0.0, 2.5, 4.0]
 
 
 def test_no_more_than_one_frame_is_read_at_a_time(random_model, random_image, tmp_path) -> None:

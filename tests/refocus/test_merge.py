@@ -49,11 +49,13 @@ def test_positions_may_differ_by_rounding():
 
 def test_time_lapses_and_channels_keep_their_axes_and_stay_lazy():
     names = ["red", "green"]
-    options = {"dims": "TCZYX", "lazy": True, "channel_names": names}
+    times_s = [0.0, 1.5]
+    options = {"dims": "TCZYX", "lazy": True, "channel_names": names, "times_s": times_s}
     merged = merge_stacks([virtual([0, 2], 1, **options), virtual([-2, 0], 2, **options)], [0, 4.0])
     assert merged.dims == tuple("TCZYX")
     assert merged.sizes["Z"] == 1
     assert merged.coords["C"].values.tolist() == names
+    assert merged.coords["T"].values.tolist() == times_s
     assert isinstance(merged.data, dask.array.Array)
 
 

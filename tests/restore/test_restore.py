@@ -97,7 +97,9 @@ def test_time_points_and_channels_are_stacks_of_their_own(
 ) -> None:
     model = random_model()
     film = random_stack(2, 2, 8, 32, 32, dims="TCZYX", channel_names=["red", "green"])
+    film = film.assign_coords(T=("T", [0.0, 30.0], {"units": "s"}))
     restored = restore(film, model)
+    assert restored.coords["T"].values.tolist() == [0.0, 30.0]
     assert restored.shape == film.shape
     assert restored.coords["C"].values.tolist() == ["red", "green"]
     alone = restore(film.isel(T=1, C=0), model)

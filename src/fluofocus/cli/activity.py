@@ -70,7 +70,9 @@ def activity(
     clusters: Annotated[
         int | None, typer.Option(min=1, help="How many clusters; by the eigengap if not given.")
     ] = None,
-    frame_rate: Annotated[float | None, typer.Option(help="Frames per second.")] = None,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second, in place of the file's.")
+    ] = None,
     times: Annotated[
         Path | None, typer.Option(help="Seconds of each frame, one per line: finds dropped ones.")
     ] = None,
@@ -101,7 +103,7 @@ def activity(
             frames_of(structure),
             frames_of(calcium),
             lambda median: field.segment(median, diameter, threshold),
-            times_s=frame_times_s(structure.sizes["T"], frame_rate, times),
+            times_s=frame_times_s(structure, frame_rate, times),
             refocus=refocus,
             demix=demixing,
             less_haze=less_haze,

@@ -61,16 +61,19 @@ def frames_of(lapse: xr.DataArray) -> AnyArray:
     return values if "Z" in lapse.dims else values[:, None]
 
 
-def frame_times_s(frames: int, rate_hz: float | None, file: Path | None) -> AnyArray | None:
-    """Return the time of each frame from a rate or a file, None if neither is given."""
+def frame_times_s(lapse: xr.DataArray, rate_hz: float | None, file: Path | None) -> AnyArray | None:
+    """Return the time of each frame from a rate, a file or the recording; None if unknown."""
+    from fluofocus.io.stack import known_times_s
+
     if rate_hz is not None and file is not None:
         raise FluoFocusError("Give either --frame-rate or --times.")
     if rate_hz is not None:
         if not (math.isfinite(rate_hz) and rate_hz > 0):
             raise FluoFocusError(f"--frame-rate must be above zero, not {rate_hz:g}.")
-        return np.arange(frames) / rate_hz
+        return np.arange(lapse.sizes["T"]) / rate_hz
     if file is None:
-        return None
+        times = known_times_s(lapse)
+        return None if times is None else np.array(times)
     try:
         return np.array([float(line) for line in file.read_text(encoding="utf-8").split()])
     except ValueError as error:

@@ -45,19 +45,44 @@ UM_PER_UNIT = {
 """Lower-case names of units of length in image files (µ may be either of two characters)."""
 
 
+SECONDS_PER_UNIT = {
+    "ns": 1e-9,
+    "nanosecond": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "microsecond": 1e-6,
+    "ms": 1e-3,
+    "msec": 1e-3,
+    "millisecond": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "second": 1.0,
+    "min": 60.0,
+    "minute": 60.0,
+    "h": 3600.0,
+    "hour": 3600.0,
+    "d": 86400.0,
+    "day": 86400.0,
+}
+"""Lower-case names of units of time in image files."""
+
+
 @dataclass(frozen=True)
 class Contents:
-    """An image as its file describes it: pixels with named axes, and metadata in µm."""
+    """An image as its file describes it: pixels with named axes, metadata in µm and seconds."""
 
     pixels: xr.DataArray
     voxel_size_um: VoxelSize = UNKNOWN_VOXEL_UM
     origin_um: VoxelSize = (0.0, 0.0, 0.0)
     channel_names: Sequence[str] | None = None
+    times_s: Sequence[float] | None = None
+    """When each frame was recorded."""
+
     images: int = 1
     """How many images the file holds, of which this is the first."""
 
     own_metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What FluoFocus itself wrote into the file: ``provenance`` and ``z_um``."""
+    """What FluoFocus itself wrote into the file: ``provenance``, ``z_um`` and ``times_s``."""
 
 
 def bioio_reader(plugin: str, path: Path, **options: Any) -> Any:
@@ -68,6 +93,18 @@ def bioio_reader(plugin: str, path: Path, **options: Any) -> Any:
 def um_per_unit(unit: object) -> float:
     """Return how many µm a unit named in a file has, nan if it is not a known length."""
     return UM_PER_UNIT.get(str(unit).strip().lower(), math.nan)
+
+
+def seconds_per_unit(unit: object) -> float:
+    """Return how many seconds a unit named in a file has, nan if it is not a known time."""
+    return SECONDS_PER_UNIT.get(str(unit).strip().lower(), math.nan)
+
+
+def even_times_s(frames: int, interval_s: float) -> list[float] | None:
+    """Return times from zero on; None for one frame, or where the interval is not a time."""
+    if frames < 2 or not (math.isfinite(interval_s) and interval_s > 0):
+        return None
+    return [frame * interval_s for frame in range(frames)]
 
 
 def stack_from_contents(
@@ -92,6 +129,9 @@ def stack_from_contents(
         z_um = None
     if names is not None and len(names) != sizes.get("C", 1):
         names = None
+    times_s = contents.own_metadata.get("times_s", contents.times_s)
+    if times_s is not None and len(times_s) != sizes.get("T", 1):
+        times_s = None
     return make_stack(
         pixels.data,
         "".join(str(dim) for dim in pixels.dims),
@@ -101,6 +141,7 @@ def stack_from_contents(
         z_um=z_um,
         origin_um=contents.origin_um,
         channel_names=names,
+        times_s=times_s,
     )
 
 

@@ -29,6 +29,7 @@ class Header:
     provenance: Mapping[str, Any]
     channel_names: Sequence[str] | None = None
     z_um: Sequence[float] | None = None
+    times_s: Sequence[float] | None = None
     chunk_yx: tuple[int, int] | None = None
     """Height and width of the chunks, in a format that has them; None leaves them to it."""
 
@@ -45,7 +46,8 @@ class Header:
                 f"Pixels of type {self.dtype} cannot be written: "
                 f"convert them to one of {', '.join(DTYPES)}."
             )
-        for axis, values in (("Z", self.z_um), ("C", self.channel_names)):
+        each = (("Z", self.z_um), ("C", self.channel_names), ("T", self.times_s))
+        for axis, values in each:
             if values is not None and len(values) != self.sizes.get(axis, 1):
                 raise FluoFocusError(
                     f"{len(values)} values for axis {axis} do not fit its "
@@ -63,11 +65,21 @@ class Header:
         return self.shape[:-2]
 
     @property
+    def frame_interval_s(self) -> float:
+        """Mean time from one frame to the next, nan where it is not known."""
+        if self.times_s is None or len(self.times_s) < 2:
+            return math.nan
+        interval_s = (self.times_s[-1] - self.times_s[0]) / (len(self.times_s) - 1)
+        return float(interval_s) if interval_s > 0 else math.nan
+
+    @property
     def own_metadata(self) -> dict[str, Any]:
         """What only FluoFocus reads back, stored as JSON in the finished file."""
         metadata: dict[str, Any] = {"provenance": dict(self.provenance)}
         if self.z_um is not None:
             metadata["z_um"] = [float(z) for z in self.z_um]
+        if self.times_s is not None:
+            metadata["times_s"] = [float(time) for time in self.times_s]
         return metadata
 
     def to_json(self) -> str:

@@ -14,7 +14,15 @@ from typing import Any
 import tifffile
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
-from fluofocus.io.contents import OWN_NAMESPACE, PLANE_CHUNKS, Contents, bioio_reader, um_per_unit
+from fluofocus.io.contents import (
+    OWN_NAMESPACE,
+    PLANE_CHUNKS,
+    Contents,
+    bioio_reader,
+    even_times_s,
+    seconds_per_unit,
+    um_per_unit,
+)
 from fluofocus.io.stack import UNKNOWN_VOXEL_UM, VoxelSize
 
 LARGEST_PIXEL_UM = 20.0
@@ -38,9 +46,10 @@ def read_tiff(path: Path) -> Contents:
             _check_complete(tiff, path)
             axes = _named_axes(tiff.series[0].axes)
             voxel = _imagej_voxel_um(tiff) if tiff.is_imagej else _plain_voxel_um(tiff)
+            interval_s = _imagej_interval_s(tiff)
             is_ome = tiff.is_ome
         if not is_ome:
-            return _read_plain(path, axes, voxel)
+            return _read_plain(path, axes, voxel, interval_s)
         try:
             return _read_ome(path)
         except UnsupportedFileFormatError:
@@ -52,10 +61,18 @@ def read_tiff(path: Path) -> Contents:
             return _read_plain(path, axes, UNKNOWN_VOXEL_UM)
 
 
-def _read_plain(path: Path, axes: str, voxel_um: VoxelSize) -> Contents:
+def _read_plain(
+    path: Path, axes: str, voxel_um: VoxelSize, interval_s: float = math.nan
+) -> Contents:
     with _quiet_about_suffix():
         reader = bioio_reader("bioio_tifffile", path, chunk_dims=PLANE_CHUNKS, dim_order=axes)
-    return Contents(reader.xarray_dask_data, voxel_size_um=voxel_um, images=len(reader.scenes))
+    pixels = reader.xarray_dask_data
+    return Contents(
+        pixels,
+        voxel_size_um=voxel_um,
+        times_s=even_times_s(pixels.sizes.get("T", 1), interval_s),
+        images=len(reader.scenes),
+    )
 
 
 def _read_ome(path: Path) -> Contents:
@@ -75,6 +92,7 @@ def _read_ome(path: Path) -> Contents:
         reader.xarray_dask_data,
         voxel_size_um=voxel,
         channel_names=names if all(names) else None,
+        times_s=_times_s(pixels),
         images=len(ome.images),
         own_metadata=_own_metadata(ome),
     )
@@ -82,6 +100,20 @@ def _read_ome(path: Path) -> Contents:
 
 def _length_um(size: float | None, unit: Any) -> float:
     return size * um_per_unit(unit.value) if size and size > 0 else math.nan
+
+
+def _times_s(pixels: Any) -> list[float] | None:
+    """Return when the first plane of each frame was recorded, or what the interval says."""
+    noted = {
+        plane.the_t: plane.delta_t * seconds_per_unit(plane.delta_t_unit.value)
+        for plane in pixels.planes
+        if plane.the_c == plane.the_z == 0 and plane.delta_t is not None
+    }
+    times = [noted.get(frame, math.nan) for frame in range(pixels.size_t)]
+    if all(map(math.isfinite, times)):
+        return times
+    interval, unit = pixels.time_increment, pixels.time_increment_unit
+    return even_times_s(pixels.size_t, interval * seconds_per_unit(unit.value) if interval else 0)
 
 
 def _own_metadata(ome: Any) -> dict[str, Any]:
@@ -105,6 +137,12 @@ def _imagej_voxel_um(tiff: tifffile.TiffFile) -> VoxelSize:
     y, x = _pixel_um(tiff, unit)
     z = abs(float(metadata.get("spacing") or math.nan)) * unit
     return z, y, x
+
+
+def _imagej_interval_s(tiff: tifffile.TiffFile) -> float:
+    metadata = (tiff.imagej_metadata if tiff.is_imagej else None) or {}
+    interval = float(metadata.get("finterval") or math.nan)
+    return interval * seconds_per_unit(metadata.get("tunit", "s"))
 
 
 def _plain_voxel_um(tiff: tifffile.TiffFile) -> VoxelSize:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.contents import PLANE_CHUNKS, Contents, bioio_reader
+from fluofocus.io.contents import PLANE_CHUNKS, Contents, bioio_reader, even_times_s
 
 
 def read_czi(path: Path) -> Contents:
@@ -33,6 +34,7 @@ def _read_with_plugin(path: Path, extra: str, **options: Any) -> Contents:
         pixels = reader.xarray_dask_data
         sizes = reader.physical_pixel_sizes
         names = reader.channel_names
+        interval = reader.time_interval
         images = len(reader.scenes)
     except ModuleNotFoundError as error:
         raise FluoFocusError(
@@ -42,4 +44,11 @@ def _read_with_plugin(path: Path, extra: str, **options: Any) -> Contents:
     except (UnsupportedFileFormatError, OSError, ValueError, RuntimeError) as error:
         raise FluoFocusError(f"{path} cannot be read as {extra.upper()}: {error}") from error
     z, y, x = (math.nan if not size else float(size) for size in (sizes.Z, sizes.Y, sizes.X))
-    return Contents(pixels, voxel_size_um=(z, y, x), channel_names=names, images=images)
+    interval_s = interval.total_seconds() if isinstance(interval, timedelta) else math.nan
+    return Contents(
+        pixels,
+        voxel_size_um=(z, y, x),
+        channel_names=names,
+        times_s=even_times_s(pixels.sizes.get("T", 1), interval_s),
+        images=images,
+    )

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.contents import OWN_KEY, Contents, bioio_reader, um_per_unit
+from fluofocus.io.contents import (
+    OWN_KEY,
+    Contents,
+    bioio_reader,
+    even_times_s,
+    seconds_per_unit,
+    um_per_unit,
+)
 from fluofocus.io.stack import SPATIAL_AXES, VoxelSize
 
 
@@ -33,12 +40,14 @@ def read_zarr(path: Path) -> Contents:
         attributes, ome = _attributes(path)
         reader = bioio_reader("bioio_ome_zarr", path)
         multiscale = ome["multiscales"][0]
-        voxel, origin = _geometry_um(multiscale)
+        voxel, origin, interval_s = _geometry(multiscale)
+        pixels = reader.xarray_dask_data
         return Contents(
-            reader.xarray_dask_data,
+            pixels,
             voxel_size_um=voxel,
             origin_um=origin,
             channel_names=reader.channel_names,
+            times_s=even_times_s(pixels.sizes.get("T", 1), interval_s),
             images=len(ome["multiscales"]),
             own_metadata=attributes.get(OWN_KEY, {}),
         )
@@ -60,8 +69,11 @@ def _attributes(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     return attributes, ome
 
 
-def _geometry_um(multiscale: Mapping[str, Any]) -> tuple[VoxelSize, VoxelSize]:
-    """Return voxel size and origin (z, y, x) in µm of the full-resolution level."""
+def _geometry(multiscale: Mapping[str, Any]) -> tuple[VoxelSize, VoxelSize, float]:
+    """Return voxel size and origin (z, y, x) in µm of the full-resolution level.
+
+    The third is the seconds from frame to frame, nan where they are not stated.
+    """
     axes = multiscale.get("axes", [])
     transforms = [
         *multiscale["datasets"][0].get("coordinateTransformations", []),
@@ -74,9 +86,13 @@ def _geometry_um(multiscale: Mapping[str, Any]) -> tuple[VoxelSize, VoxelSize]:
         scale = [a * b for a, b in zip(scale, factors, strict=True)]
         translation = [t * a + b for t, a, b in zip(translation, factors, shifts, strict=True)]
     voxel, origin = dict.fromkeys(SPATIAL_AXES, math.nan), dict.fromkeys(SPATIAL_AXES, 0.0)
+    interval_s = math.nan
     for axis, size, start in zip(axes, scale, translation, strict=True):
         name = str(axis["name"]).upper()
+        if name == "T":
+            interval_s = size * seconds_per_unit(axis.get("unit"))
         unit = um_per_unit(axis["unit"]) if axis.get("unit") else math.nan if size == 1 else 1.0
         if name in voxel and size > 0 and math.isfinite(unit):
             voxel[name], origin[name] = size * unit, start * unit
-    return (voxel["Z"], voxel["Y"], voxel["X"]), (origin["Z"], origin["Y"], origin["X"])
+    zyx = voxel["Z"], voxel["Y"], voxel["X"]
+    return zyx, (origin["Z"], origin["Y"], origin["X"]), interval_s

@@ -3,8 +3,9 @@
 A stack carries
 
 * dimensions named by single capital letters, always in the order TCZYX;
-* coordinates ``Z``, ``Y``, ``X`` in µm, for each axis whose spacing is known, and the
-  channel names as coordinate ``C``; a single plane keeps its position as a scalar ``Z``;
+* coordinates ``Z``, ``Y``, ``X`` in µm, for each axis whose spacing is known, ``T`` in
+  seconds where the times are known, and the channel names as coordinate ``C``; a single plane
+  keeps its position as a scalar ``Z``, a single frame its time as a scalar ``T``;
 * ``attrs["voxel_size_um"]`` (z, y, x), nan where unknown;
 * ``attrs["provenance"]``, a JSON-able record of how the stack was made.
 """
@@ -38,6 +39,7 @@ def make_stack(
     z_um: Sequence[float] | None = None,
     origin_um: VoxelSize = (0.0, 0.0, 0.0),
     channel_names: Sequence[str] | None = None,
+    times_s: Sequence[float] | None = None,
 ) -> xr.DataArray:
     """Label an array with its axes, voxel size and provenance.
 
@@ -60,6 +62,8 @@ def make_stack(
         (z, y, x) of the first voxel in µm.
     channel_names
         One name per channel.
+    times_s
+        When each frame was recorded, or the one frame of a stack without axis T.
 
     Raises
     ------
@@ -83,6 +87,9 @@ def make_stack(
     if channel_names is not None:
         names = _one_per_entry("C", channel_names, sizes, np.str_)
         coordinates["C"] = xr.Variable("C" if "C" in sizes else (), names)
+    if times_s is not None:
+        times = _one_per_entry("T", times_s, sizes, np.float64)
+        coordinates["T"] = xr.Variable("T" if "T" in sizes else (), times, attrs={"units": "s"})
     attributes = {"voxel_size_um": voxel, "provenance": dict(provenance or {})}
     stack = xr.DataArray(data, dims=tuple(dims), coords=coordinates, attrs=attributes, name=name)
     stack.attrs["voxel_size_um"] = known_voxel_size_um(stack)
@@ -126,6 +133,13 @@ def origin_um(stack: xr.DataArray) -> VoxelSize:
         for axis in SPATIAL_AXES
     )
     return z, y, x
+
+
+def known_times_s(stack: xr.DataArray) -> list[float] | None:
+    """Return when each frame was recorded, in seconds; None where that is not known."""
+    if "T" not in stack.coords or stack.coords["T"].attrs.get("units") != "s":
+        return None
+    return [float(time) for time in np.ravel(stack.coords["T"].values)]
 
 
 def known_voxel_size_um(stack: xr.DataArray) -> VoxelSize:

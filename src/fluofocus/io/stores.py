@@ -197,31 +197,40 @@ def _ome_metadata(header: Header) -> dict[str, Any]:
             metadata |= {f"PhysicalSize{axis}": size, f"PhysicalSize{axis}Unit": "µm"}
     if header.channel_names is not None:
         metadata["Channel"] = {"Name": list(header.channel_names)}
+    if math.isfinite(header.frame_interval_s):
+        metadata |= {"TimeIncrement": header.frame_interval_s, "TimeIncrementUnit": "s"}
+    planes: dict[str, list[Any]] = {}
     if header.z_um is not None:
-        positions = [float(z) for z in _z_of_each_plane(header.z_um, header)]
-        metadata["Plane"] = {"PositionZ": positions, "PositionZUnit": ["µm"] * len(positions)}
+        positions = _of_each_plane("Z", header.z_um, header)
+        planes |= {"PositionZ": positions, "PositionZUnit": ["µm"] * len(positions)}
+    if header.times_s is not None:
+        times = _of_each_plane("T", header.times_s, header)
+        planes |= {"DeltaT": times, "DeltaTUnit": ["s"] * len(times)}
+    if planes:
+        metadata["Plane"] = planes
     return metadata
 
 
-def _z_of_each_plane(z_um: Sequence[float], header: Header) -> AnyArray:
-    """Repeat the positions along the other axes before YX, in the order of the planes."""
-    axes_after_z = header.dims[:-2].partition("Z")[2]
-    z = np.reshape(z_um, (-1, *(1 for _ in axes_after_z)))
-    return np.broadcast_to(z, header.planes or (1,)).ravel()
+def _of_each_plane(axis: str, values: Sequence[float], header: Header) -> list[float]:
+    """Repeat an axis' values along the others before YX, in the order of the planes."""
+    axes_after = header.dims[:-2].partition(axis)[2]
+    along = np.reshape(values, (-1, *(1 for _ in axes_after)))
+    return [float(value) for value in np.broadcast_to(along, header.planes or (1,)).ravel()]
 
 
 def _ngff_attributes(header: Header) -> dict[str, Any]:
     """Return group attributes after https://ngff.openmicroscopy.org/0.5/#multiscale-md."""
-    voxel = dict(zip(SPATIAL_AXES, header.voxel_size_um, strict=True))
+    steps = dict(zip(SPATIAL_AXES, header.voxel_size_um, strict=True))
+    steps["T"] = header.frame_interval_s
+    starts = {"Z": header.z_um, "T": header.times_s}
     axes, scale, translation = [], [], []
     for axis in header.dims:
-        size = voxel.get(axis, math.nan)
+        step, start = steps.get(axis, math.nan), starts.get(axis)
         kind = {"T": "time", "C": "channel"}.get(axis, "space")
-        unit = {"unit": "micrometer"} if math.isfinite(size) else {}
+        unit = {"unit": "second" if axis == "T" else "micrometer"} if math.isfinite(step) else {}
         axes.append({"name": axis.lower(), "type": kind, **unit})
-        scale.append(size if math.isfinite(size) else 1.0)
-        starts = axis == "Z" and header.z_um is not None
-        translation.append(float(header.z_um[0]) if starts and header.z_um else 0.0)
+        scale.append(step if math.isfinite(step) else 1.0)
+        translation.append(float(start[0]) if start else 0.0)
     transforms: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
     if any(translation):
         transforms.append({"type": "translation", "translation": translation})

@@ -25,7 +25,12 @@ from fluofocus.io.journal import Journal, PlaneIndex, Region
 from fluofocus.io.partial import HEADER, IMAGE, JOURNAL, REPLACED, check_own_folder, disk_errors
 from fluofocus.io.read_zarr import is_zarr
 from fluofocus.io.shared import SharedWriter
-from fluofocus.io.stack import VoxelSize, check_voxel_size, known_voxel_size_um
+from fluofocus.io.stack import (
+    VoxelSize,
+    check_voxel_size,
+    known_times_s,
+    known_voxel_size_um,
+)
 from fluofocus.io.stores import PixelStore, TiffStore, ZarrStore
 from fluofocus.units import AnyArray
 
@@ -194,6 +199,7 @@ def open_writer(
     provenance: Mapping[str, Any],
     channel_names: Sequence[str] | None = None,
     z_um: Sequence[float] | None = None,
+    times_s: Sequence[float] | None = None,
     chunk_yx: tuple[int, int] | None = None,
     resume: bool = False,
 ) -> StackWriter:
@@ -214,6 +220,8 @@ def open_writer(
         One name per channel.
     z_um
         Position of each plane in µm.
+    times_s
+        When each frame was recorded.
     chunk_yx
         Height and width of the chunks of an OME-Zarr, a plane or less where not given.
     resume
@@ -235,6 +243,7 @@ def open_writer(
         provenance=provenance,
         channel_names=channel_names,
         z_um=z_um,
+        times_s=times_s,
         chunk_yx=chunk_yx if _store_for(path) is ZarrStore else None,
     )
     return StackWriter(path, header, resume=resume)
@@ -259,6 +268,7 @@ def write_stack(path: str | Path, stack: xr.DataArray) -> None:
         provenance=stack.attrs.get("provenance", {}),
         channel_names=None if names is None else [str(name) for name in np.ravel(names)],
         z_um=None if positions is None else [float(z) for z in np.ravel(positions)],
+        times_s=known_times_s(stack),
     )
     with writer:
         for index in np.ndindex(stack.shape[:-2]):

@@ -87,7 +87,7 @@ def checked_times_s(times_s: npt.ArrayLike, frames: int) -> Array:
         raise FluoFocusError(
             f"The times of the frames are uneven: frames {_listed(odd)} do not follow the one "
             f"before by the usual {usual:.3g} s; frames may have been dropped, so analyse the "
-            "parts between them one by one."
+            "parts between them one by one, or give a frame rate if the times are wrong."
         )
     return times
 

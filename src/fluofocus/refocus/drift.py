@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.stack import known_voxel_size_um
+from fluofocus.io.stack import known_times_s, known_voxel_size_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
@@ -217,6 +217,7 @@ def undo_drift(
         dtype=np.float32,
         voxel_size_um=known_voxel_size_um(first),
         provenance=provenance,
+        times_s=known_times_s(frames),
         resume=True,
     ) as writer:
         for frame, distance in enumerate(drift.distance_um):

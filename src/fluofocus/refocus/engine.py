@@ -14,7 +14,7 @@ from fluofocus.data.grid import Resample
 from fluofocus.heap import kept_heap
 from fluofocus.io.pipeline import read_ahead, write_behind
 from fluofocus.io.sinks import ArraySink, Sink, require_other_file
-from fluofocus.io.stack import make_stack, origin_um
+from fluofocus.io.stack import known_times_s, make_stack, origin_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
@@ -130,6 +130,7 @@ def refocus(
         z_um=job.targets.z_um,
         origin_um=origin_um(job.images),
         channel_names=job.channel_names,
+        times_s=known_times_s(job.images),
     )
 
 
@@ -208,6 +209,7 @@ def refocus_to_file(
             provenance=job.provenance,
             channel_names=job.channel_names,
             z_um=job.targets.z_um,
+            times_s=known_times_s(job.images),
             chunk_yx=chunk_yx(job),
             resume=resume and job.is_identified,
         ) as writer:

@@ -180,5 +180,5 @@ def _labelled(
         z_um=[float(z) for z in z_um],
         channel_names=_channels(first) or None,
     )
-    kept = {axis: first.coords[axis] for axis in ("Y", "X") if axis in first.coords}
+    kept = {axis: first.coords[axis] for axis in "TYX" if axis in first.coords}
     return result.assign_coords(kept)

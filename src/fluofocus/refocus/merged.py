@@ -178,5 +178,5 @@ def _maximum(
         name=None if first.name is None else str(first.name),
         z_um=(z_um[0] + targets_um).tolist(),
     )
-    kept = {axis: first.coords[axis] for axis in ("C", "Y", "X") if axis in first.coords}
+    kept = {axis: first.coords[axis] for axis in "TCYX" if axis in first.coords}
     return result.assign_coords(kept)

@@ -11,7 +11,7 @@ from fluofocus.data.grid import Resample
 from fluofocus.heap import kept_heap
 from fluofocus.io.pipeline import read_ahead, write_behind
 from fluofocus.io.sinks import ArraySink, Sink, require_other_file
-from fluofocus.io.stack import make_stack, origin_um
+from fluofocus.io.stack import known_times_s, make_stack, origin_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import StackModel
 from fluofocus.restore.job import Job, prepare_job
@@ -77,6 +77,7 @@ def restore(
         z_um=job.planes.z_um,
         origin_um=origin_um(job.stack),
         channel_names=job.channel_names,
+        times_s=known_times_s(job.stack),
     )
 
 
@@ -123,6 +124,7 @@ def restore_to_file(
         provenance=job.provenance,
         channel_names=job.channel_names,
         z_um=job.planes.z_um,
+        times_s=known_times_s(job.stack),
         resume=resume and job.is_identified,
     ) as writer:
         _run(job, writer, progress)
