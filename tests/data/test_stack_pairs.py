@@ -47,6 +47,7 @@ CHANGES: dict[str, Any] = {
     "stacks_per_microscope": 1,
     "oversampling": 1,
     "depth_dependent": True,
+    "target_shift_rms_zyx": [1.0, 0.0, 0.0],
 }
 
 
@@ -79,6 +80,21 @@ def test_input_and_target_show_the_same_place() -> None:
         turned = np.corrcoef(seen.flip(-1).ravel(), wanted.ravel())[0, 1]
         assert r > 0.4
         assert r > turned + 0.2
+
+
+def test_targets_are_shifted_as_far_as_asked() -> None:
+    changes = {"flips_and_rotations": False, "field_px": 36, "stacks_in_memory": 1}
+    changes |= {"planes": 7, "patches_per_stack": 1, "optics": {}}
+    straight = _batches(changes, 6)
+    shifted = _batches(changes | {"target_shift_rms_zyx": [0.0, 4.0, 0.0]}, 6)
+    apart = []
+    for one, other in zip(straight, shifted, strict=True):
+        for before, after in zip(one["target"], other["target"], strict=True):
+            cross = torch.fft.ifft(
+                torch.fft.fft(after, dim=2) * torch.fft.fft(before, dim=2).conj(), dim=2
+            ).real.sum(dim=(0, 1, 3))
+            apart.append((int(cross.argmax()) + 18) % 36 - 18)
+    assert 1.5 < np.sqrt(np.mean(np.square(apart))) < 8
 
 
 @pytest.mark.parametrize("field", CHANGES)

@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field, model_validator
+from scipy import ndimage
 from torch import Tensor
 
 from fluofocus.data.simulated import target_microscope
@@ -25,6 +26,8 @@ from fluofocus.simulate.image_formation import ImageFormation
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
 from fluofocus.units import FloatArray, nm_to_um
 
+NonNegative = Annotated[float, Field(ge=0)]
+
 _DRAWS = 20
 
 
@@ -37,8 +40,9 @@ class StackSimulationConfig(StackPatches):
     targets are free of noise and of the ``target_modality``. Each specimen is recorded once and
     gives ``patches_per_stack`` patches on average, ``stacks_in_memory`` are mixed at a time; a
     microscope serves ``stacks_per_microscope`` specimens. Specimens are drawn on a grid of
-    ``oversampling`` points per pixel and axis. With ``depth_dependent`` the aberration of each
-    depth is that of its own distance to the coverslip.
+    ``oversampling`` points per pixel and axis. Each target is shifted against its input, by
+    ``target_shift_rms_zyx`` planes and pixels rms, as a registration may leave it. With
+    ``depth_dependent`` the aberration of each depth is that of its own distance to the coverslip.
     """
 
     phantoms: Annotated[tuple[PhantomDraw, ...], Field(min_length=1)]
@@ -53,6 +57,7 @@ class StackSimulationConfig(StackPatches):
     stacks_per_microscope: Count = 8
     oversampling: Annotated[int, Field(ge=1, le=4)] = 2
     depth_dependent: bool = False
+    target_shift_rms_zyx: tuple[NonNegative, NonNegative, NonNegative] = (0.0, 0.0, 0.0)
 
     @model_validator(mode="after")
     def _check_sizes(self) -> StackSimulationConfig:
@@ -176,11 +181,18 @@ class SimulatedStackSource:
         background = log_uniform(config.background_photons, generator)
         exposure = photons / photons.max().clamp(min=1e-12) * peak + background
         counts = record(exposure, self.microscope.camera, generator).numpy().astype(np.uint16)
-        target = wanted.numpy()
+        target = self._shifted(wanted.numpy(), generator)
         return _Recorded(
             normalisation_from_stack(counts).apply(counts).astype(np.float32),
             normalisation_from_stack(target).apply(target).astype(np.float32),
         )
+
+    def _shifted(self, target: FloatArray, generator: torch.Generator) -> FloatArray:
+        rms = self.config.target_shift_rms_zyx
+        if not any(rms):
+            return target
+        shift = torch.randn(3, generator=generator).numpy() * rms
+        return np.asarray(ndimage.shift(target, shift, mode="nearest").clip(min=0), np.float32)
 
 
 def imaged_pair(
