@@ -40,7 +40,8 @@ from fluofocus.reproduce.wfcon_net.methods import (
     FLAT,
     GAN,
     L1,
-    UNREGISTERED,
+    MISREGISTERED,
+    VGG,
     WFCON,
     WIDEFIELD,
     Method,
@@ -261,9 +262,15 @@ def test_the_page_has_all_figures(
     assert losses.rows[-1] == ("paper", "0.0023", "-0.0330", "0.0082", "-0.1021")
     distances = by_title["Figure 6"].tables[1]
     assert distances.header == ("", "0 µm", "0.5 µm", "1 µm")
-    assert [row[0] for row in by_title["Figure 7"].tables[1].rows] == [WIDEFIELD, L1, GAN, WFCON]
+    assert [row[0] for row in by_title["Figure 7"].tables[1].rows] == [
+        WIDEFIELD,
+        L1,
+        GAN,
+        VGG,
+        WFCON,
+    ]
     registered = by_title["Figure 8"].tables[1]
-    assert [row[0] for row in registered.rows] == [WFCON, UNREGISTERED]
+    assert [row[0] for row in registered.rows] == [L1, MISREGISTERED]
     assert json.loads((tmp_path / "page" / "tables.json").read_text(encoding="utf-8"))
 
 

@@ -20,7 +20,8 @@ from fluofocus.reproduce.wfcon_net.methods import (
     FLAT,
     GAN,
     L1,
-    UNREGISTERED,
+    MISREGISTERED,
+    VGG,
     WFCON,
 )
 
@@ -47,7 +48,8 @@ REPRODUCTION = Reproduction(
         FLAT: "oil60x-brain-confocal-2d",
         L1: "oil60x-brain-confocal-l1",
         GAN: "oil60x-brain-confocal-gan",
+        VGG: "oil60x-brain-confocal-vgg",
         DEEP_Z_PLUS: "oil60x-brain-deep-z-plus",
-        UNREGISTERED: "oil60x-brain-confocal-unregistered",
+        MISREGISTERED: "oil60x-brain-confocal-misregistered",
     },
 )

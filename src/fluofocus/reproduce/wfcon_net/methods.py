@@ -27,7 +27,8 @@ from fluofocus.units import FloatArray
 Counts = npt.NDArray[np.uint16]
 
 WFCON, ALL_PLANES, FLAT = "WFCON-Net", "WFCON-Net, all planes", "2D"
-L1, GAN, DEEP_Z_PLUS, UNREGISTERED = "L1", "L1 + GAN", "Deep-Z+", "not registered"
+L1, GAN, VGG = "L1", "L1 + GAN", "L1 + GAN + VGG"
+DEEP_Z_PLUS, MISREGISTERED = "Deep-Z+", "L1, misregistered"
 WIDEFIELD, DECONVOLVED = "wide-field", "Richardson-Lucy"
 CONFOCAL = "confocal"
 
