@@ -148,7 +148,7 @@ def test_kept_spectra_stay_within_their_budget(
     kept = filters(image, planes)
     assert len(filters.spectra.sizes) > 3
     size = filters.spectra.sizes[0]
-    monkeypatch.setattr("fluofocus.models.pupil_filters._KEPT_BYTES", 3 * size)
+    monkeypatch.setattr("fluofocus.models.pupil_filters.KEPT_BYTES", 3 * size)
     filters.spectra.clear()
     torch.testing.assert_close(filters(image, planes), kept)
     assert len(filters.spectra.sizes) == 3

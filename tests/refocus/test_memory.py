@@ -20,12 +20,19 @@ FOOTPRINT = Footprint(features=36, encode=64, decode=48)
 class Sizes:
     size_multiple = 16
     receptive_field_px = 242
+    kept_bytes = 0
 
 
-def plan(side: int, memory_gb: float, planes: int = 41, held_bytes: int = 0):
+class Keeping(Sizes):
+    kept_bytes = GIB
+
+
+def plan(
+    side: int, memory_gb: float, planes: int = 41, held_bytes: int = 0, sizes: type[Sizes] = Sizes
+):
     grid = Grid((side, side), (side, side), (side, side))
     return make_plan(
-        Sizes(), FOOTPRINT, grid, planes=planes, memory_gb=memory_gb, held_bytes=held_bytes
+        sizes(), FOOTPRINT, grid, planes=planes, memory_gb=memory_gb, held_bytes=held_bytes
     )
 
 
@@ -34,6 +41,10 @@ def test_larger_budgets_cut_less() -> None:
     assert counts == sorted(counts, reverse=True)
     assert counts[0] > 1
     assert counts[-1] == 1
+
+
+def test_what_a_network_keeps_counts_like_what_is_held_anyway() -> None:
+    assert plan(4096, 3, sizes=Keeping) == plan(4096, 3, held_bytes=GIB) == plan(4096, 2)
 
 
 def test_batches_grow_with_the_budget_and_never_exceed_the_planes() -> None:

@@ -26,6 +26,7 @@ class TurnEnsemble(RefocusingNetwork):
         self.has_intermediate = network.has_intermediate
         self.fuses_planes = network.fuses_planes
         self.takes_optics = network.takes_optics
+        self.kept_bytes = network.kept_bytes
 
     @property
     def size_multiple(self) -> int:

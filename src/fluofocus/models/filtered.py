@@ -19,7 +19,13 @@ from torch import Tensor, nn
 
 from fluofocus.models.blocks import require_divisible
 from fluofocus.models.network import Refocused, RefocusingNetwork
-from fluofocus.models.pupil_filters import FIELDS, KnownPupil, PupilDeconvolution, PupilFilters
+from fluofocus.models.pupil_filters import (
+    FIELDS,
+    KEPT_BYTES,
+    KnownPupil,
+    PupilDeconvolution,
+    PupilFilters,
+)
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
 from fluofocus.optics.microscope import Microscope
@@ -74,6 +80,7 @@ class Filtered(RefocusingNetwork):
     """Filters the image for each target plane, then cleans up what comes out."""
 
     config: FilteredConfig
+    kept_bytes = 2 * KEPT_BYTES
 
     def __init__(self, config: FilteredConfig) -> None:
         super().__init__()

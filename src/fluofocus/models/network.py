@@ -37,6 +37,9 @@ class RefocusingNetwork(nn.Module, ABC):
     takes_optics = False
     """Whether it can be told how the microscope blurs (see `fluofocus.optics.description`)."""
 
+    kept_bytes = 0
+    """What it keeps in memory from one image to the next, at most, beside its weights."""
+
     @property
     @abstractmethod
     def size_multiple(self) -> int:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.optics.acceleration import AcceleratedSteps
 from fluofocus.optics.microscope import Microscope
 from fluofocus.optics.psf import PSF_MODELS, intensity_from_pupil, pupil_size
 from fluofocus.optics.pupil import aperture_grid, pupil_function, pupil_grid
@@ -24,8 +25,8 @@ from fluofocus.units import nm_to_um
 FIELDS: Final = {"scalar": 1, "vectorial": 5}
 """In the pupil, by the model of the PSF."""
 
-_KEPT_BYTES: Final = 2**28
-"""Up to which spectra are kept, of filters and of PSFs."""
+KEPT_BYTES: Final = 2**28
+"""Up to which spectra are kept, of filters and of PSFs each."""
 _LEAST: Final = 1e-6
 """Of the brightest pixel: below that nothing is divided by."""
 
@@ -107,7 +108,7 @@ class KeptSpectra:
         if key not in self._kept:
             spectrum = self._make(index, shape)
             size = spectrum.nelement() * spectrum.element_size()
-            while self._kept and (len(self._kept) + 1) * size > _KEPT_BYTES:
+            while self._kept and sum(self.sizes) + size > KEPT_BYTES:
                 del self._kept[next(iter(self._kept))]
             self._kept[key] = spectrum
         return self._kept[key]
@@ -213,9 +214,8 @@ class PupilDeconvolution:
     """Deconvolution as if all emitters lay in the target plane, none of them negative.
 
     The image space reconstruction algorithm (Daube-Witherspoon and Muehllehner, IEEE Trans.
-    Med. Imaging 5, 61, 1986), whose fixed point is the least-squares one, accelerated as by Biggs
-    and Andrews (Applied Optics 36, 1766, 1997). Emitters may lie outside the image; what is
-    outside is not taken for dark. No gradient passes.
+    Med. Imaging 5, 61, 1986), whose fixed point is the least-squares one, accelerated. Emitters
+    may lie outside the image; what is outside is not taken for dark. No gradient passes.
 
     Parameters
     ----------
@@ -267,17 +267,13 @@ class PupilDeconvolution:
 
         measured = gathered(image - _background(image)).clamp(min=0)
         least = _LEAST * measured.max() + 1e-30
-        estimate = start = measured + least
-        last_change = torch.zeros_like(estimate)
+        steps = AcceleratedSteps(measured + least)
         estimates = []
         for iteration in range(1, max(self.iterations) + 1):
-            stepped = start * measured / gathered(recorded(start)).clamp(min=least)
-            change = stepped - start
-            lead = (change * last_change).sum() / (last_change.square().sum() + 1e-30)
-            start = (stepped + lead.clamp(0, 1) * (stepped - estimate)).clamp(min=0)
-            estimate, last_change = stepped, change
+            blurred = gathered(recorded(steps.start)).clamp(min=least)
+            steps.advance(steps.start * measured / blurred)
             if iteration in self.iterations:
-                estimates.append(estimate[:height, :width])
+                estimates.append(steps.estimate[:height, :width])
         return torch.stack(estimates)
 
     def _spectrum(self, index: int, shape: tuple[int, int]) -> Tensor:

@@ -46,6 +46,7 @@ class WNet(RefocusingNetwork):
         self.sharpening = _network(config.sharpening)
         self.fuses_planes = self.refocusing.fuses_planes
         self.takes_optics = self.refocusing.takes_optics
+        self.kept_bytes = self.refocusing.kept_bytes + self.sharpening.kept_bytes
         self.darken()
 
     def darken(self) -> None:

@@ -97,8 +97,8 @@ def make_plan(
 ) -> Plan:
     """Choose tiles, batches and groups such that the process stays within a budget.
 
-    The budget is shared by the libraries (`LIBRARY_BYTES`), copies of one image
-    (`FRAME_COPIES`, `AHEAD_COPIES`), what is held anyway, the activations of one batch
+    The budget is shared by the libraries (`LIBRARY_BYTES`), what the network keeps, copies of one
+    image (`FRAME_COPIES`, `AHEAD_COPIES`), what is held anyway, the activations of one batch
     (`LIVE_LAYERS` times its largest layer) and, where results are resampled, the planes of
     a group.
     The choice depends on nothing else, so that a resumed run repeats it.
@@ -125,7 +125,8 @@ def make_plan(
     """
     image_bytes = FLOAT_BYTES * max(math.prod(grid.input_yx), math.prod(grid.padded_yx))
     copies = FRAME_COPIES if images == 1 else FRAME_COPIES + AHEAD_COPIES
-    free = memory_gb * GIB - LIBRARY_BYTES - copies * image_bytes - held_bytes
+    taken = LIBRARY_BYTES + network.kept_bytes + copies * image_bytes + held_bytes
+    free = memory_gb * GIB - taken
     per_px = LIVE_LAYERS * max(footprint.encode, footprint.decode) + footprint.features
     multiple, halo_px = network.size_multiple, network.receptive_field_px
     tile_px = math.isqrt(max(0, int(NETWORK_SHARE * free / per_px))) // multiple * multiple
