@@ -154,8 +154,9 @@ def _windowed(image: Tensor) -> Tensor:
     weight = torch.exp(-0.5 * (offset_px / SSIM_SIGMA_PX) ** 2)
     weight /= weight.sum()
     height, width = image.shape[-2:]
-    planes = image.reshape(-1, 1, height, width)
+    planes = image.reshape(1, -1, height, width)  # as channels of one image: the fastest way
+    weights = weight.expand(planes.shape[1], 1, -1)
     with torch.autocast(image.device.type, enabled=False):  # differences of means need digits
-        planes = conv2d(planes, weight.reshape(1, 1, -1, 1))
-        planes = conv2d(planes, weight.reshape(1, 1, 1, -1))
+        planes = conv2d(planes, weights[..., :, None], groups=len(weights))
+        planes = conv2d(planes, weights[..., None, :], groups=len(weights))
     return planes.reshape(*image.shape[:-2], *planes.shape[-2:])
