@@ -1,5 +1,6 @@
 """Stacks of all kinds and sizes: what comes out, and what is said and refused."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 import fluofocus
 from fluofocus.data.grid import Grid
+from fluofocus.data.planes import PlaneMixture, mixture
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io import read_stack
 from fluofocus.models.bundle import save_model
@@ -23,6 +25,11 @@ from fluofocus.simulate.stack import simulate_stack
 Make = Callable[..., Any]
 
 pytestmark = pytest.mark.filterwarnings("ignore:The stack seems to be optically sectioned")
+
+
+def every_um(recorded_um: float) -> PlaneMixture:
+    """Forty planes 1 µm apart, out of recorded ones."""
+    return mixture(np.arange(40.0), np.arange(0, 39 + recorded_um, recorded_um))
 
 
 def test_it_is_what_the_network_makes_of_the_normalised_stack(
@@ -84,12 +91,26 @@ def test_tiles_of_a_network_without_statistics_are_larger(random_model: Make) ->
     tiles = {}
     for normalisation in ("instance", "batch"):
         model = random_model({"crop_px": 128, "planes": 8}, normalisation=normalisation)
-        cut = plan.make_plan(model, grid, 40, memory_gb=16)
+        cut = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, memory_gb=16)
         tiles[normalisation] = tuple(len(axis[0].weight) for axis in (cut.z, cut.y, cut.x))
     assert tiles == {"instance": (8, 128, 128), "batch": (32, 256, 256)}
     model = random_model({"crop_px": 128, "planes": 8}, normalisation="batch")
-    small = plan.make_plan(model, grid, 40, memory_gb=1.5)
+    small = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, memory_gb=1.5)
     assert len(small.z[0].weight) * len(small.y[0].weight) ** 2 < 32 * 256**2
+
+
+@pytest.mark.parametrize("more", [{"recorded_bytes": 4}, {"planes": every_um(0.2)}])
+def test_what_was_recorded_counts_in_the_plan(random_model: Make, more: dict[str, Any]) -> None:
+    model = random_model({"crop_px": 128, "planes": 8}, normalisation="batch")
+    grid = Grid((2048, 2048), (2048, 2048), (2048, 2048))
+    usual: dict[str, Any] = {"planes": every_um(1.0), "recorded_bytes": 2, "memory_gb": 0.0}
+
+    def needed_gib(**given: Any) -> float:
+        with pytest.raises(FluoFocusError, match="needs about") as refused:
+            plan.make_plan(model, grid, **given)
+        return float(re.findall(r"about ([\d.]+) GiB", str(refused.value))[0])
+
+    assert needed_gib(**usual | more) > needed_gib(**usual)
 
 
 def test_time_points_and_channels_are_stacks_of_their_own(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +45,17 @@ class PlaneMixture:
 
     def mix(self, recorded: AnyArray, wanted: slice) -> FloatArray:
         """Make the wanted planes ``(P, …)`` from those that `needed` names, ``(Z, …)``."""
+        return np.stack(list(self.each(recorded, wanted)))
+
+    def each(self, recorded: AnyArray, wanted: slice) -> Iterator[FloatArray]:
+        """Make the same planes one after the other."""
         first = self.needed(wanted).start
-        share = self.share[wanted].reshape(-1, *[1] * (recorded.ndim - 1))
-        below = recorded[self.lower[wanted] - first].astype(np.float32)
-        if not share.any():
-            return np.asarray(below, np.float32)
-        above = recorded[self.upper[wanted] - first].astype(np.float32)
-        return np.asarray(below + share * (above - below), np.float32)
+        parts = (self.lower[wanted], self.upper[wanted], self.share[wanted])
+        for lower, upper, share in zip(*parts, strict=True):
+            plane = recorded[lower - first].astype(np.float32)
+            if share:
+                plane += share * (recorded[upper - first].astype(np.float32) - plane)
+            yield plane
 
 
 def mixture(wanted_um: Positions, recorded_um: Positions) -> PlaneMixture:

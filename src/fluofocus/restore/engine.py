@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from fluofocus.data.grid import Resample
-from fluofocus.heap import kept_heap
+from fluofocus.heap import give_back, kept_heap
 from fluofocus.io.pipeline import read_ahead, write_behind
 from fluofocus.io.sinks import ArraySink, Sink, require_other_file
 from fluofocus.io.stack import known_times_s, make_stack, origin_um
@@ -17,6 +17,9 @@ from fluofocus.models.bundle import StackModel
 from fluofocus.restore.job import Job, prepare_job
 from fluofocus.restore.options import Options
 from fluofocus.restore.work import Blending, Progress, pending_blocks
+
+BATCHES_BETWEEN_TRIMS = 16
+"""How often freed memory is given back: it ends up in pieces that nothing fits into."""
 
 
 def restore(
@@ -143,7 +146,12 @@ def _run(job: Job, sink: Sink, progress: Progress | None) -> None:
         blending = Blending(job, behind)
         for block, planes in recorded:
             seen = job.prepare(planes, block.span.read, block.normalisation)
-            for tiles in blending.restore(block, seen):
+            del planes  # as large as a block, like those of the next one, which are being read
+            for number, tiles in enumerate(blending.restore(block, seen)):
                 done += tiles
+                if number % BATCHES_BETWEEN_TRIMS == 0:
+                    give_back()
                 if progress is not None:
                     progress(done, total)
+            del seen
+            give_back()

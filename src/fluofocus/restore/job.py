@@ -84,10 +84,11 @@ class Job:
 
     def prepare(self, recorded: AnyArray, block: slice, normalisation: Normalisation) -> Tensor:
         """Return a block of the network's planes ``(Z, Y, X)``, normalised on its padded grid."""
-        counts = torch.from_numpy(self.planes.network.mix(recorded, block))
-        return torch.cat(
-            [self.grid.to_network(normalisation.apply(plane), "bicubic")[0] for plane in counts]
-        )
+        seen = torch.empty(block.stop - block.start, *self.grid.padded_yx)
+        for plane, counts in zip(seen, self.planes.network.each(recorded, block), strict=True):
+            normalised = normalisation.apply(torch.from_numpy(counts))
+            plane.copy_(self.grid.to_network(normalised, "bicubic")[0, 0])
+        return seen
 
 
 def prepare_job(
@@ -134,7 +135,8 @@ def prepare_job(
     plan = make_plan(
         bundle,
         grid,
-        len(planes.network.lower),
+        planes.network,
+        recorded_bytes=images.dtype.itemsize,
         memory_gb=options.memory_gb,
         held_bytes=result_bytes * math.prod(grid.input_yx) if in_memory else 0,
     )

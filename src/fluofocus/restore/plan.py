@@ -10,13 +10,14 @@ import torch
 
 from fluofocus.data.blending import BlendedSpan, blended_spans
 from fluofocus.data.grid import Grid
+from fluofocus.data.planes import PlaneMixture
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.bundle import StackModel
 from fluofocus.models.footprint import FLOAT_BYTES, GIB, LIBRARY_BYTES, noting_layers
 from fluofocus.models.stack_network import Extent, StackNetwork
 
 OVERLAP_SHARE = 0.25
-"""Of a tile's length, that it has in common with the next one."""
+"""Of the length of a patch of the training, that neighbouring tiles have in common."""
 
 TILES_AT_ONCE = 2
 """PyTorch convolves a single stack on a processor with slow routines: half the speed, measured."""
@@ -24,11 +25,12 @@ TILES_AT_ONCE = 2
 LARGER_TILES = Extent(4, 2, 2)
 """How many patches of the training a tile spans where its size does not matter to the network."""
 
-LIVE_LAYERS = 3.0
-"""Peak memory of a network over input plus output of its largest layer."""
+LIVE_LAYERS = 5.0
+"""Peak memory of a network over input plus output of its largest layer (measured: 4.2 to 4.8)."""
 
-BLOCK_COPIES = 5
-"""Arrays of the size of a block of planes that live at once: the next one is read and prepared."""
+
+READING_COPIES = 2
+"""Arrays of the size of what is read: the chunks of the file, and the planes made of them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,13 @@ class Plan:
 
 
 def make_plan(
-    model: StackModel, grid: Grid, depth: int, *, memory_gb: float, held_bytes: int = 0
+    model: StackModel,
+    grid: Grid,
+    planes: PlaneMixture,
+    *,
+    recorded_bytes: int,
+    memory_gb: float,
+    held_bytes: int = 0,
 ) -> Plan:
     """Choose tiles such that the process stays within a budget.
 
@@ -56,8 +64,10 @@ def make_plan(
 
     Parameters
     ----------
-    depth
-        Planes that the network sees.
+    planes
+        That the network sees, out of the recorded ones.
+    recorded_bytes
+        Of one recorded voxel.
     memory_gb
         The budget of the whole process, in GiB.
     held_bytes
@@ -72,9 +82,11 @@ def make_plan(
     patch = Extent(trained.planes, trained.crop_px, trained.crop_px)
     per_voxel = LIVE_LAYERS * _bytes_per_voxel(network)
     available = memory_gb * GIB - LIBRARY_BYTES - held_bytes
+    depth = len(planes.lower)
     for tile in _sizes(patch, network):
-        plan = _cut(tile, network, grid, depth)
-        needed = _block_bytes(plan, grid) + TILES_AT_ONCE * per_voxel * _tile_voxels(plan)
+        plan = _cut(tile, patch, network, grid, depth)
+        tiles_bytes = TILES_AT_ONCE * per_voxel * _tile_voxels(plan)
+        needed = _needed_bytes(plan, grid, planes, recorded_bytes, tiles_bytes)
         if needed <= available:
             return plan
     raise FluoFocusError(
@@ -86,20 +98,22 @@ def make_plan(
 
 
 def _sizes(patch: Extent, network: StackNetwork) -> list[Extent]:
-    """Return sizes of tiles to try, the best first."""
+    """Return sizes of tiles to try, the best first: what lies above and below tells most."""
     if network.depends_on_tile:
         return [patch]
     factors = itertools.product(*(range(most, 0, -1) for most in LARGER_TILES))
     sizes = {Extent(patch.z * z, patch.y * y, patch.x * x) for z, y, x in factors if y == x}
-    return sorted(sizes, key=math.prod, reverse=True)
+    return sorted(sizes, reverse=True)
 
 
-def _cut(tile: Extent, network: StackNetwork, grid: Grid, depth: int) -> Plan:
+def _cut(tile: Extent, patch: Extent, network: StackNetwork, grid: Grid, depth: int) -> Plan:
     lengths = (depth, *grid.padded_yx)
-    multiples = network.size_multiple
+    overlaps = (math.ceil(OVERLAP_SHARE * size) for size in patch)
     z, y, x = (
-        blended_spans(length, tile=size, overlap=math.ceil(OVERLAP_SHARE * size), multiple=multiple)
-        for length, size, multiple in zip(lengths, tile, multiples, strict=True)
+        blended_spans(length, tile=size, overlap=overlap, multiple=multiple)
+        for length, size, overlap, multiple in zip(
+            lengths, tile, overlaps, network.size_multiple, strict=True
+        )
     )
     return Plan(z, y, x)
 
@@ -108,9 +122,20 @@ def _tile_voxels(plan: Plan) -> int:
     return math.prod(len(axis[0].weight) for axis in (plan.z, plan.y, plan.x))
 
 
-def _block_bytes(plan: Plan, grid: Grid) -> int:
-    area = max(math.prod(grid.padded_yx), math.prod(grid.input_yx))
-    return BLOCK_COPIES * len(plan.z[0].weight) * area * FLOAT_BYTES
+def _needed_bytes(
+    plan: Plan, grid: Grid, planes: PlaneMixture, recorded_bytes: int, tiles_bytes: float
+) -> float:
+    """Return what the work takes at most.
+
+    A block is prepared from its recorded planes while those of the next one are read; then
+    the network's tiles of it add up to as many planes.
+    """
+    needed = [planes.needed(span.read) for span in plan.z]
+    most = max(int(each.stop - each.start) for each in needed)
+    recorded = most * math.prod(grid.input_yx) * recorded_bytes
+    seen = len(plan.z[0].weight) * math.prod(grid.padded_yx) * FLOAT_BYTES
+    reading = READING_COPIES * recorded if len(plan.z) > 1 else 0
+    return seen + reading + max(recorded, seen + tiles_bytes)
 
 
 def _bytes_per_voxel(network: StackNetwork) -> float:
