@@ -96,7 +96,7 @@ def _figure(bench: Bench, request: Request) -> Figure:
     return Figure(
         path,
         "Of each region a plane rich in detail, the error of what was restored (red: "
-        "too bright, blue: too dark, up to 0.5), and x–z and y–z sections along the dotted lines, "
+        "too bright, blue: too dark, up to 0.5), and x–z sections along the dotted line, "
         "through the whole slice. Lighter is more, to the power of 0.6.",
     )
 

@@ -30,7 +30,7 @@ from fluofocus.reproduce.wfcon_net.methods import (
 )
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
 from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
-from fluofocus.reproduce.wfcon_net.setting import SCORED, described
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described, patches_named
 from fluofocus.reproduce.wfcon_net.slices import STEP_UM
 from fluofocus.reproduce.wfcon_net.tables import mean_by_plane, score_fields, score_table
 from fluofocus.units import FloatArray
@@ -58,12 +58,12 @@ def figure_6(request: Request, progress: Progress) -> Section:
         title="Figure 6: networks of stacks, of planes, and of one plane",
         paragraphs=(
             f"{described(request)} {models_named(request, *ORDER)}",
-            f"'{WFCON}' learnt from patches of 40 planes, '{L1}' of 12; all of these learnt from "
-            "absolute and relative errors alone. The 2D network sees each plane alone. Deep-Z+ "
-            "sees one plane in the middle of each group of planes within the range it was trained "
-            "for, and makes all planes of the group of it; its stack is put together from these "
-            "and normalised by itself, as the wide-field one is. The paper prints no scores of 2D "
-            f"and Deep-Z+. {SCORED}",
+            f"{patches_named(bench, WFCON, L1, FLAT)} "
+            "The 2D network sees each plane alone. Deep-Z+ sees one plane in the middle of each "
+            "group of planes within the range it was trained for, and makes all planes of the "
+            "group of it; its stack is put together from these and normalised by itself, as the "
+            "wide-field one is. The paper prints no scores of 2D and Deep-Z+. "
+            f"{SCORED}",
         ),
         tables=(
             score_table("Against the confocal stacks", scores, PAPER),

@@ -17,7 +17,7 @@ from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
 from fluofocus.reproduce.wfcon_net.methods import CONFOCAL, GAN, L1, VGG, WFCON, WIDEFIELD, Method
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
 from fluofocus.reproduce.wfcon_net.scores import FINE_PER_UM, Scores, with_interval
-from fluofocus.reproduce.wfcon_net.setting import SCORED, described
+from fluofocus.reproduce.wfcon_net.setting import SCORED, described, patches_named
 from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table
 
 PAPER = {VGG: ("0.0575", "0.7673")}
@@ -33,11 +33,9 @@ def figure_7(request: Request, progress: Progress) -> Section:
         title="Figure 7: losses",
         paragraphs=(
             f"{described(request)} {models_named(request, *ORDER)}",
-            "The networks went on from one that had learnt absolute and relative errors. The first "
-            f"three with as many steps on the same slices: '{L1}' with these errors alone, as "
-            f"networks of the CARE kind are trained, '{GAN}' with a discriminator too, and '{VGG}' "
-            f"also with the perceptual loss. '{WFCON}', which is shipped, is again without these "
-            "two, and learnt from patches of 40 planes in place of 12. The paper prints the sums "
+            f"'{L1}' is a network that learnt absolute and relative errors alone, as networks of "
+            f"the CARE kind do, '{GAN}' had a discriminator too, and '{VGG}' also the perceptual "
+            f"loss. {patches_named(bench, *ORDER)} The paper prints the sums "
             "of the lateral spectra in a box of its figure, and no table; it says that the "
             f"perceptual loss gives more fine detail and slightly worse RMSE and SSIM. {SCORED}",
         ),

@@ -16,10 +16,12 @@ from fluofocus.units import AnyArray, FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BRIGHTEST, GAMMA = 1.2, 0.6
 LARGEST_ERROR = 0.5
-SHOWN_PX = 192
+WIDTH_INCHES = 2.8
+"""Of one picture."""
 
 
 @dataclass(frozen=True)
@@ -41,28 +43,24 @@ class Row:
 
 
 def draw_rows(rows: Sequence[Row], path: Path) -> None:
-    """Draw of each row a plane and the error there, and both sections of its stacks."""
+    """Draw of each row a plane and the error there, and sections of its stacks."""
     names = list(rows[0].stacks)
-    ratios = [1.0] * (len(names) + 1) + [min(1.0, 1 / _height(rows[0]))] * 2 * len(names)
-    figure = new_figure(2.1 * sum(ratios), 2.25 * len(rows))
+    ratios = [1.0] * (len(names) + 1) + [min(1.0, 1 / _height(rows[0]))] * len(names)
+    figure = new_figure(WIDTH_INCHES * sum(ratios), 1.07 * WIDTH_INCHES * len(rows))
     axes = figure.subplots(len(rows), len(ratios), squeeze=False, width_ratios=ratios)
     for line, row in zip(axes, rows, strict=True):
-        at = _place(row)
+        plane, at = _place(row)
         line[0].set_ylabel(row.label, fontsize=8)
         for axis, (name, stack) in zip(line, row.stacks.items(), strict=False):
-            _draw_plane(axis, stack, at, name)
+            _draw_plane(axis, stack[plane], at, name)
         if row.error is not None:
-            shown = _cropped(row.error[at[0]])
             axis = line[len(names)]
-            axis.imshow(shown, cmap=DIFFERENCE, vmin=-LARGEST_ERROR, vmax=LARGEST_ERROR)
+            limits = {"vmin": -LARGEST_ERROR, "vmax": LARGEST_ERROR}
+            axis.imshow(row.error[plane], cmap=DIFFERENCE, **limits)
             _finish(axis, "error")
-        for offset, direction in enumerate(("x–z", "y–z")):
-            first = len(names) * (offset + 1) + 1
-            for axis, (name, stack) in zip(line[first:], row.stacks.items(), strict=False):
-                _draw_section(axis, stack, at, direction, name)
-    side = min(SHOWN_PX, rows[0].stacks[names[0]].shape[-1])
-    add_scale_bar(axes[0, 0], (side, side), preset(MICROSCOPE).pixel_size_um)
-    save_figure(figure, path)
+        for axis, (name, stack) in zip(line[len(names) + 1 :], row.stacks.items(), strict=True):
+            _draw_section(axis, stack[:, at], f"{name}, x–z")
+    _save(figure, axes[0, 0], rows[0], path)
 
 
 def draw_columns(
@@ -71,63 +69,55 @@ def draw_columns(
     """Draw a column for each stack: per row a plane and below it a section, spectra last."""
     names = list(rows[0].stacks)
     ratios = [1.0, _height(rows[0])] * len(rows) + ([1.0] if spectra else [])
-    figure = new_figure(2.3 * len(names), 2.4 * sum(ratios))
+    figure = new_figure(WIDTH_INCHES * len(names), 1.05 * WIDTH_INCHES * sum(ratios))
     axes = figure.subplots(len(ratios), len(names), squeeze=False, height_ratios=ratios)
     for number, row in enumerate(rows):
-        at = _place(row)
+        plane, at = _place(row)
         axes[2 * number, 0].set_ylabel(row.label, fontsize=8)
         for column, (name, stack) in enumerate(row.stacks.items()):
-            _draw_plane(axes[2 * number, column], stack, at, name)
-            _draw_section(axes[2 * number + 1, column], stack, at, "x–z", "")
+            _draw_plane(axes[2 * number, column], stack[plane], at, name)
+            _draw_section(axes[2 * number + 1, column], stack[:, at], "x–z")
     for axis, name in zip(axes[-1], names if spectra else (), strict=False):
         assert spectra is not None
         axis.imshow(spectra[name], cmap="viridis", vmin=-4, vmax=0, aspect="auto")
         _finish(axis, "spectrum")
-    side = min(SHOWN_PX, rows[0].stacks[names[0]].shape[-1])
-    add_scale_bar(axes[0, 0], (side, side), preset(MICROSCOPE).pixel_size_um)
-    save_figure(figure, path)
+    _save(figure, axes[0, 0], rows[0], path)
 
 
 def _height(row: Row) -> float:
     """Return how high a section is for its width."""
-    shown = _cropped(next(iter(row.stacks.values())))
-    width_um = float(shown.shape[-1] * preset(MICROSCOPE).pixel_size_um)
-    return len(shown) * STEP_UM / width_um
+    depth, _, width = next(iter(row.stacks.values())).shape
+    return float(depth * STEP_UM / (width * preset(MICROSCOPE).pixel_size_um))
 
 
-def _place(row: Row) -> tuple[int, int, int]:
-    """Return the plane, and the row and column of the part shown where the last stack varies."""
-    truth = _cropped(list(row.stacks.values())[-1])
+def _place(row: Row) -> tuple[int, int]:
+    """Return the plane shown, and the line of the section: where the last stack varies most."""
+    truth = list(row.stacks.values())[-1]
     plane = int(truth.var(axis=(1, 2)).argmax()) if row.plane is None else row.plane
-    spread = truth.var(axis=0)
-    return plane, int(spread.mean(axis=1).argmax()), int(spread.mean(axis=0).argmax())
+    return plane, int(truth.var(axis=0).mean(axis=1).argmax())
 
 
-def _cropped(stack: FloatArray) -> FloatArray:
-    height, width = stack.shape[-2:]
-    top, left = (max(0, (size - SHOWN_PX) // 2) for size in (height, width))
-    return stack[..., top : top + SHOWN_PX, left : left + SHOWN_PX]
-
-
-def _draw_plane(axis: Axes, stack: FloatArray, at: tuple[int, int, int], title: str) -> None:
-    _draw(axis, _cropped(stack[at[0]]), 1.0)
-    axis.axhline(at[1], color="white", lw=0.6, ls=":")
-    axis.axvline(at[2], color="white", lw=0.6, ls=":")
+def _draw_plane(axis: Axes, image: FloatArray, at: int, title: str) -> None:
+    _draw(axis, image, 1.0)
+    axis.axhline(at, color="white", lw=0.6, ls=":")
     _finish(axis, title)
 
 
-def _draw_section(
-    axis: Axes, stack: FloatArray, at: tuple[int, int, int], direction: str, title: str
-) -> None:
-    shown = _cropped(stack)
-    section = shown[:, at[1]] if direction == "x–z" else shown[:, :, at[2]]
+def _draw_section(axis: Axes, section: FloatArray, title: str) -> None:
     _draw(axis, section, STEP_UM / preset(MICROSCOPE).pixel_size_um)
-    _finish(axis, f"{title}, {direction}".lstrip(", "))
+    _finish(axis, title)
+
+
+def _save(figure: Figure, axis: Axes, row: Row, path: Path) -> None:
+    """Write a figure, with a scale bar in one of its planes."""
+    shape_yx = next(iter(row.stacks.values())).shape[1:]
+    add_scale_bar(axis, shape_yx, preset(MICROSCOPE).pixel_size_um)
+    save_figure(figure, path)
 
 
 def _draw(axis: Axes, image: FloatArray, aspect: float) -> None:
     seen = np.clip(image / BRIGHTEST, 0, 1) ** GAMMA
-    axis.imshow(seen, cmap="gray", vmin=0, vmax=1, aspect=aspect, interpolation="none")
+    axis.imshow(seen, cmap="gray", vmin=0, vmax=1, aspect=aspect)
 
 
 def _finish(axis: Axes, title: str) -> None:

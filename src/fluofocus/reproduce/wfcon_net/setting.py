@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fluofocus.models.bundle import StackModel
 from fluofocus.prepare.normalise import BRIGHT_FRACTION, DARK_FRACTION
 from fluofocus.reproduce.reproduction import Request
+from fluofocus.reproduce.wfcon_net.bench import Bench
 from fluofocus.reproduce.wfcon_net.slices import (
     BACKGROUND_PHOTONS,
     MICROSCOPE,
@@ -23,6 +25,18 @@ SCORED = (
     "which forgives even haze. RMSE and SSIM are means over planes; ± is half of the 95 % "
     "interval over fields, which differ in kind."
 )
+
+
+def patches_named(bench: Bench, *roles: str) -> str:
+    """Return a sentence on how many planes the networks of some roles learnt from at a time."""
+    models = {role: bench.model(role) for role in roles}
+    planes = {
+        role: model.card.training.planes
+        for role, model in models.items()
+        if isinstance(model, StackModel)
+    }
+    told = ", ".join(f"{role} {number}" for role, number in planes.items())
+    return f"Planes of the patches that they learnt from: {told}." if told else ""
 
 
 def described(request: Request) -> str:
