@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.models.bundle import shipped_models
 from fluofocus.reproduce.reproduction import (
     Figure,
     Part,
@@ -85,6 +86,14 @@ def test_parts_are_run_again_where_they_do_not_fit(tmp_path: Path, damage: str) 
     run_reproduction(
         PAPER, tmp_path, parts=["one"], fields=fields, resume=damage != "none asked for"
     )
+    assert runs == ["one", "one"]
+
+
+def test_parts_are_run_again_with_a_model_that_was_trained_anew(tmp_path: Path) -> None:
+    model = tmp_path / "mine.safetensors"
+    for shipped in ("air20x-beads", "air20x-beads", "air20x-nuclei"):
+        model.write_bytes(shipped_models()[shipped].read_bytes())
+        run_reproduction(PAPER, tmp_path, parts=["one"], models={"role": str(model)}, resume=True)
     assert runs == ["one", "one"]
 
 

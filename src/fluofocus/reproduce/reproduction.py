@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.heap import kept_heap
-from fluofocus.models.bundle import shipped_models
+from fluofocus.models.bundle import read_any_card, shipped_models
 from fluofocus.report.html import Page
 from fluofocus.whole_files import write_whole
 
@@ -160,7 +160,8 @@ def run_reproduction(
     fields
         How many fields to simulate for each part, in place of each part's own number.
     resume
-        Take parts that the folder holds already, made by the same command and version.
+        Take parts that the folder holds already, made by the same command and version with
+        models of the same weights.
 
     Returns
     -------
@@ -182,11 +183,12 @@ def run_reproduction(
             request = Request(folder, reproduction.models_with(models or {}), fields or part.fields)
             made_by = _made_by(reproduction.name, name, request.fields, models or {})
             record = folder / f"{name}.json"
-            section = _finished(record, made_by) if resume else None
+            weights = _weights(request.models)
+            section = _finished(record, made_by, weights) if resume else None
             if section is None:
                 with watch(part.title) as progress:
                     section = replace(part.run(request, progress), made_by=made_by)
-                write_whole(record, _to_json(section), "record ")
+                write_whole(record, _to_json(section, weights), "record ")
             sections.append(section)
             _write_page(reproduction, sections, folder)
     return folder / "index.html", sections
@@ -197,18 +199,28 @@ def _made_by(paper: str, part: str, fields: int, models: Mapping[str, str]) -> s
     return shlex.join(["fluofocus", "reproduce", paper, part, "--fields", str(fields), *roles])
 
 
-def _to_json(section: Section) -> str:
-    content = {"version": version("fluofocus")} | asdict(section)
+def _weights(models: Mapping[str, str]) -> dict[str, str]:
+    """Return what tells the weights of each role's model from all others."""
+    weights = {}
+    for role, model in models.items():
+        with suppress(FluoFocusError):  # which the part itself tells, if it needs this model
+            weights[role] = read_any_card(model).weights_sha256
+    return weights
+
+
+def _to_json(section: Section, weights: Mapping[str, str]) -> str:
+    content = {"version": version("fluofocus"), "weights": weights} | asdict(section)
     return json.dumps(content, indent=1, default=str, ensure_ascii=False) + "\n"
 
 
-def _finished(record: Path, made_by: str) -> Section | None:
-    """Return the section that a folder holds, if the same command and version made it."""
+def _finished(record: Path, made_by: str, weights: Mapping[str, str]) -> Section | None:
+    """Return the section that a folder holds, if nothing that it was made by has changed."""
     if not record.is_file():
         return None
     try:
         content = json.loads(record.read_text(encoding="utf-8"))
-        if (content["made_by"], content["version"]) != (made_by, version("fluofocus")):
+        made_with = content["made_by"], content["version"], content["weights"]
+        if made_with != (made_by, version("fluofocus"), weights):
             return None
         figures = tuple(
             Figure(record.parent / Path(each["path"]).name, each["caption"])
