@@ -1,6 +1,7 @@
 """Random networks and an image to refocus with them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 from fluofocus.data.tiling import tiles
 from fluofocus.io import make_stack
 from fluofocus.models import build_network
-from fluofocus.models.bundle import Model, ModelCard, TrainingRange
+from fluofocus.models.bundle import ErrorCalibration, Model, ModelCard, TrainingRange
 from fluofocus.optics.microscope import preset
 from fluofocus.refocus import job
 from fluofocus.refocus.memory import Plan
@@ -82,3 +83,17 @@ def force_tiles(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(job, "make_plan", plan)
 
     return force
+
+
+@pytest.fixture
+def able_model(random_model: Callable[..., Model]) -> Model:
+    """Return a network with random weights in all its parts."""
+    model = random_model()
+    torch.manual_seed(2)
+    for parameter in model.network.parameters():
+        if not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.1)
+    calibration = ErrorCalibration(scale=2.0, probabilities=(0.5, 0.9), half_widths=(0.7, 2.3))
+    training = model.card.training.model_copy(update={"input_planes": 3, "optics_told": True})
+    card = model.card.model_copy(update={"error": calibration, "training": training})
+    return replace(model, card=card)

@@ -6,30 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io import make_stack, read_stack
-from fluofocus.models.bundle import ErrorCalibration, Model, save_model
+from fluofocus.models.bundle import Model, save_model
 from fluofocus.optics.description import blur_parameters
 from fluofocus.refocus import refocus, refocus_to_file, tilt
 from fluofocus.refocus.microscope_check import advice
-
-CALIBRATION = ErrorCalibration(scale=2.0, probabilities=(0.5, 0.9), half_widths=(0.7, 2.3))
-
-
-@pytest.fixture
-def able_model(random_model: Callable[..., Model]) -> Model:
-    """Return a network with random weights in all its parts."""
-    model = random_model()
-    torch.manual_seed(2)
-    for parameter in model.network.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    training = model.card.training.model_copy(update={"input_planes": 3, "optics_told": True})
-    card = model.card.model_copy(update={"error": CALIBRATION, "training": training})
-    return replace(model, card=card)
 
 
 @pytest.fixture
@@ -113,7 +97,7 @@ def test_errors_are_channels_in_counts(able_model: Model, stack: xr.DataArray) -
     np.testing.assert_array_equal(result.values[0], plain.values)
     assert (result.values[1] > 0).all()
     louder = able_model.card.model_copy(
-        update={"error": CALIBRATION.model_copy(update={"scale": 6.0})}
+        update={"error": able_model.card.error.model_copy(update={"scale": 6.0})}
     )
     other = refocus(
         stack, replace(able_model, card=louder), plane=2, z_um=[-1.0, 2.0], uncertainty=True

@@ -102,6 +102,16 @@ def test_intermediate_images_are_the_same_too(client, movie, random_model, tmp_p
     assert bytes_of(tmp_path / "there.ome.zarr") == bytes_of(tmp_path / "here.ome.zarr")
 
 
+def test_expected_errors_are_the_same_too(client, movie, able_model, tmp_path) -> None:
+    movie, model = movie(2)
+    save_model(able_model, model)
+    options = {"z_um": [0.0, 1.0], "uncertainty": True}
+    refocus_to_file(movie, model, tmp_path / "here.ome.zarr", **options)
+    refocus_to_file(movie, model, tmp_path / "there.ome.zarr", **options, scheduler=client)
+    assert read_stack(tmp_path / "there.ome.zarr").sizes["C"] == 2
+    assert bytes_of(tmp_path / "there.ome.zarr") == bytes_of(tmp_path / "here.ome.zarr")
+
+
 def test_an_image_in_memory_is_sent(client, movie, random_image, tmp_path) -> None:
     _, model = movie()
     image = random_image(64, 60)
