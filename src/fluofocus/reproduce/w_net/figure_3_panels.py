@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BRIGHTEST_PERCENT = 99.9
 SECTION_HALF_PX = 16
+FAINTEST = 0.1
+"""Of the brightest of an image: a section below that shows no bead and is not blown up."""
 COLUMNS = ("input", "refocused", "output")
 OUTPUT = COLUMNS[-1]
 CONFOCAL_COLOUR, SECTION_COLOURS = "#444444", ("#1d4ed8", "#dc2626")
@@ -109,7 +111,9 @@ def _draw_sections(
     }
     for name, (image, colour) in lines.items():
         values = image[row, columns] - np.median(image)
-        axis.plot(x_um, values / max(float(values.max()), 1e-9), color=colour, label=name)
+        faintest = FAINTEST * float(image.max() - np.median(image))
+        highest = max(float(values.max()), faintest, 1e-9)
+        axis.plot(x_um, values / highest, color=colour, label=name)
     axis.set_title(f"section, z = {signed_um(picture.z_um)}", fontsize=8)
     axis.set_xlabel("x (µm)")
     axis.set_ylim(-0.3, 1.05)
