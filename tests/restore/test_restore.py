@@ -91,19 +91,24 @@ def test_tiles_of_a_network_without_statistics_are_larger(random_model: Make) ->
     tiles = {}
     for normalisation in ("instance", "batch"):
         model = random_model({"crop_px": 128, "planes": 8}, normalisation=normalisation)
-        cut = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, memory_gb=16)
+        cut = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, frames=1, memory_gb=16)
         tiles[normalisation] = tuple(len(axis[0].weight) for axis in (cut.z, cut.y, cut.x))
     assert tiles == {"instance": (8, 128, 128), "batch": (32, 256, 256)}
     model = random_model({"crop_px": 128, "planes": 8}, normalisation="batch")
-    small = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, memory_gb=1.5)
+    small = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, frames=1, memory_gb=1.5)
     assert len(small.z[0].weight) * len(small.y[0].weight) ** 2 < 32 * 256**2
 
 
 @pytest.mark.parametrize("more", [{"recorded_bytes": 4}, {"planes": every_um(0.2)}])
 def test_what_was_recorded_counts_in_the_plan(random_model: Make, more: dict[str, Any]) -> None:
-    model = random_model({"crop_px": 128, "planes": 8}, normalisation="batch")
+    model = random_model({"crop_px": 128, "planes": 40}, normalisation="batch")
     grid = Grid((2048, 2048), (2048, 2048), (2048, 2048))
-    usual: dict[str, Any] = {"planes": every_um(1.0), "recorded_bytes": 2, "memory_gb": 0.0}
+    usual: dict[str, Any] = {
+        "planes": every_um(1.0),
+        "recorded_bytes": 2,
+        "frames": 2,
+        "memory_gb": 0.0,
+    }
 
     def needed_gib(**given: Any) -> float:
         with pytest.raises(FluoFocusError, match="needs about") as refused:
@@ -111,6 +116,7 @@ def test_what_was_recorded_counts_in_the_plan(random_model: Make, more: dict[str
         return float(re.findall(r"about ([\d.]+) GiB", str(refused.value))[0])
 
     assert needed_gib(**usual | more) > needed_gib(**usual)
+    assert needed_gib(**usual) > needed_gib(**usual | {"frames": 1})
 
 
 def test_time_points_and_channels_are_stacks_of_their_own(

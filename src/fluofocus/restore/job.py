@@ -137,6 +137,7 @@ def prepare_job(
         grid,
         planes.network,
         recorded_bytes=images.dtype.itemsize,
+        frames=math.prod(images.shape[:-3]),
         memory_gb=options.memory_gb,
         held_bytes=result_bytes * math.prod(grid.input_yx) if in_memory else 0,
     )

@@ -28,7 +28,6 @@ LARGER_TILES = Extent(4, 2, 2)
 LIVE_LAYERS = 5.0
 """Peak memory of a network over input plus output of its largest layer (measured: 4.2 to 4.8)."""
 
-
 READING_COPIES = 2
 """Arrays of the size of what is read: the chunks of the file, and the planes made of them."""
 
@@ -53,14 +52,15 @@ def make_plan(
     planes: PlaneMixture,
     *,
     recorded_bytes: int,
+    frames: int,
     memory_gb: float,
     held_bytes: int = 0,
 ) -> Plan:
     """Choose tiles such that the process stays within a budget.
 
     A network whose layers take statistics over the tile gets tiles as large as the patches
-    that it was trained on, since it works best on these. Any other gets larger ones, as far as
-    memory allows.
+    that it was trained on, since it works best on these. Any other gets deeper and larger ones,
+    as far as memory allows.
 
     Parameters
     ----------
@@ -68,6 +68,8 @@ def make_plan(
         That the network sees, out of the recorded ones.
     recorded_bytes
         Of one recorded voxel.
+    frames
+        How many such stacks there are: the next is read while one is restored.
     memory_gb
         The budget of the whole process, in GiB.
     held_bytes
@@ -86,7 +88,12 @@ def make_plan(
     for tile in _sizes(patch, network):
         plan = _cut(tile, patch, network, grid, depth)
         tiles_bytes = TILES_AT_ONCE * per_voxel * _tile_voxels(plan)
-        needed = _needed_bytes(plan, grid, planes, recorded_bytes, tiles_bytes)
+        recorded = _recorded_voxels(plan, grid, planes) * recorded_bytes
+        seen = len(plan.z[0].weight) * math.prod(grid.padded_yx) * FLOAT_BYTES
+        # a block is prepared of what was recorded, while the next one is read; then the
+        # network's tiles of it add up to as many planes
+        reading = READING_COPIES * recorded if len(plan.z) * frames > 1 else 0
+        needed = seen + reading + max(recorded, seen + tiles_bytes)
         if needed <= available:
             return plan
     raise FluoFocusError(
@@ -122,20 +129,10 @@ def _tile_voxels(plan: Plan) -> int:
     return math.prod(len(axis[0].weight) for axis in (plan.z, plan.y, plan.x))
 
 
-def _needed_bytes(
-    plan: Plan, grid: Grid, planes: PlaneMixture, recorded_bytes: int, tiles_bytes: float
-) -> float:
-    """Return what the work takes at most.
-
-    A block is prepared from its recorded planes while those of the next one are read; then
-    the network's tiles of it add up to as many planes.
-    """
+def _recorded_voxels(plan: Plan, grid: Grid, planes: PlaneMixture) -> int:
+    """Return how many a block is made of, at most."""
     needed = [planes.needed(span.read) for span in plan.z]
-    most = max(int(each.stop - each.start) for each in needed)
-    recorded = most * math.prod(grid.input_yx) * recorded_bytes
-    seen = len(plan.z[0].weight) * math.prod(grid.padded_yx) * FLOAT_BYTES
-    reading = READING_COPIES * recorded if len(plan.z) > 1 else 0
-    return seen + reading + max(recorded, seen + tiles_bytes)
+    return max(int(each.stop - each.start) for each in needed) * math.prod(grid.input_yx)
 
 
 def _bytes_per_voxel(network: StackNetwork) -> float:
