@@ -240,9 +240,14 @@ def test_what_cannot_be_restored_is_refused_in_a_sentence(
         restore(change(random_stack(8, 32, 32)), random_model())
 
 
-def test_a_budget_too_small_says_how_much_it_takes(random_model: Make, random_stack: Make) -> None:
-    with pytest.raises(FluoFocusError, match=r"needs about .* GiB"):
-        restore(random_stack(8, 32, 32), random_model(), memory_gb=0.5)
+def test_a_budget_too_small_says_how_much_it_takes(
+    random_model: Make, random_stack: Make, tmp_path: Path
+) -> None:
+    stack, model = random_stack(8, 32, 32), random_model()
+    with pytest.raises(FluoFocusError, match=r"needs about .* GiB.* write to a file, or crop"):
+        restore(stack, model, memory_gb=0.5)
+    with pytest.raises(FluoFocusError, match=r"memory_gb=\), or crop"):
+        restore_to_file(stack, model, tmp_path / "o.ome.tif", memory_gb=0.5)
 
 
 def test_models_of_the_other_kind_are_refused(

@@ -96,11 +96,11 @@ def make_plan(
         needed = seen + reading + max(recorded, seen + tiles_bytes)
         if needed <= available:
             return plan
+    elsewhere = " write to a file," if held_bytes else ""
     raise FluoFocusError(
         f"Restoring {depth} planes of {grid.input_yx[0]}x{grid.input_yx[1]} pixels needs about "
         f"{memory_gb + (needed - available) / GIB:.1f} GiB of memory, more than the budget of "
-        f"{memory_gb:g} GiB: raise the budget (--memory, memory_gb=), write to a file, or crop the "
-        "stack."
+        f"{memory_gb:g} GiB: raise the budget (--memory, memory_gb=),{elsewhere} or crop the stack."
     )
 
 
