@@ -11,21 +11,16 @@ them are those of MultiWienerNet (Yanny et al., Optica 2022); here they are pick
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from fluofocus.models.blocks import require_divisible
+from fluofocus.models.known_pupil import FIELDS, KnownPupil
 from fluofocus.models.network import Refocused, RefocusingNetwork
-from fluofocus.models.pupil_filters import (
-    FIELDS,
-    KEPT_BYTES,
-    KnownPupil,
-    PupilDeconvolution,
-    PupilFilters,
-)
+from fluofocus.models.pupil_filters import KEPT_BYTES, PupilDeconvolution, PupilFilters
 from fluofocus.models.swift import Swift
 from fluofocus.models.swift_config import SwiftConfig
 from fluofocus.optics.microscope import Microscope
@@ -33,7 +28,7 @@ from fluofocus.optics.microscope import Microscope
 Share = Annotated[float, Field(gt=0)]
 Iterations = Annotated[int, Field(ge=1, le=1000)]
 
-_PLAIN: Final = {"error_output": False, "fuses_planes": False, "takes_optics": False}
+_PLAIN: Final = {"fuses_planes": False, "takes_optics": False}
 """What the network behind the filters cannot do."""
 
 
@@ -47,7 +42,11 @@ class FilteredConfig(BaseModel):
     the multiple of ``deconvolution_step_um`` next to the target plane, and taken after each of
     ``deconvolution_iterations``.
     ``pupil_cells`` samples the pupil, and must grow with range and radius; ``pupil_fields`` are
-    5 for a vectorial PSF, 1 for a scalar one.
+    5 for a vectorial PSF, 1 for a scalar one. A network that ``corrects_deconvolution`` starts from
+    what the deconvolved emitters would look like in the target plane, in place of a dark one. A
+    network that ``takes_optics`` makes its filters for
+    the microscope that it is told, whose aberrations must be known; without, for the one that it
+    was trained for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,12 +59,21 @@ class FilteredConfig(BaseModel):
     deconvolution_iterations: tuple[Iterations, ...] = (10, 30)
     pupil_cells: Annotated[int, Field(ge=16, le=1024)] = 192
     pupil_fields: Annotated[int, Field(ge=1, le=5)] = FIELDS["vectorial"]
+    corrects_deconvolution: bool = False
+    takes_optics: bool = False
     network: SwiftConfig = SwiftConfig(
         encoder_channels=(24, 32, 48, 64),
         decoder_channels=(24, 32, 48, 64),
         residual_blocks=1,
+        error_output=False,
         **_PLAIN,
     )
+
+    @model_validator(mode="after")
+    def _check_deconvolution(self) -> FilteredConfig:
+        if self.corrects_deconvolution and not self.deconvolution_iterations:
+            raise ValueError("corrects_deconvolution needs deconvolution_iterations")
+        return self
 
     @field_validator("network")
     @classmethod
@@ -73,7 +81,8 @@ class FilteredConfig(BaseModel):
         for field in network.model_fields_set & _PLAIN.keys():
             if getattr(network, field):
                 raise ValueError(f"behind filters a network has no {field}: leave it out")
-        return network.model_copy(update=_PLAIN)
+        has_error = network.error_output and "error_output" in network.model_fields_set
+        return network.model_copy(update=_PLAIN | {"error_output": has_error})
 
 
 class Filtered(RefocusingNetwork):
@@ -85,22 +94,28 @@ class Filtered(RefocusingNetwork):
     def __init__(self, config: FilteredConfig) -> None:
         super().__init__()
         self.config = config
-        self.pupil = KnownPupil(config.pupil_cells, config.pupil_fields)
+        self.takes_optics = self.needs_optics = config.takes_optics
+        self.has_error = config.network.error_output
+        self.pupil = KnownPupil(
+            config.pupil_cells, config.pupil_fields, is_told=config.takes_optics
+        )
         self.filters = PupilFilters(
-            self.pupil,
             radius_px=config.filter_radius_px,
             step_um=config.filter_step_um,
             offsets_um=config.filter_offsets_um,
             noise_shares=config.noise_shares,
         )
         self.deconvolution = PupilDeconvolution(
-            self.pupil,
             radius_px=config.filter_radius_px,
             step_um=config.deconvolution_step_um,
             iterations=config.deconvolution_iterations,
+            shows_target=config.corrects_deconvolution,
         )
-        channels = 1 + self.filters.channels + len(config.deconvolution_iterations)
+        channels = 1 + self.filters.channels + self.deconvolution.channels
         self.network = Swift(config.network, image_channels=channels)
+        if config.corrects_deconvolution:
+            nn.init.zeros_(self.last_layer.weight)
+            nn.init.zeros_(cast(Tensor, self.last_layer.bias))
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -133,26 +148,36 @@ class Filtered(RefocusingNetwork):
         self.deconvolution.spectra.clear()
 
     def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return the images ``(B, 1, H, W)`` themselves: targets differ from the first layer on."""
+        """Return the images ``(B, 1, H, W)`` themselves: targets differ from the first layer on.
+
+        And the optics with them, if the network takes any.
+        """
         require_divisible(images, self.size_multiple)
         if images.shape[1] > 1:
             raise ValueError("this network takes one input plane only")
-        return (images,)
+        return (images,) if optics is None or not self.takes_optics else (images, optics)
 
     def decode(
         self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
     ) -> Refocused:
         """Refocus by ``(B, 1, T)`` or ``(B, 1, T, H, W)`` µm."""
-        if with_error:
-            raise ValueError("this network has no error output")
-        (images,) = features
+        images, *optics = features
         distances = (dpm_um[..., None, None] if dpm_um.ndim == 3 else dpm_um)[:, 0]
-        filtered = self.filters(images, distances)
+        pupils = self.pupil.pupils(len(images), *optics)
+        filtered = self.filters(images, distances, pupils)
         seen = [images[:, :, None].expand(-1, filtered.shape[1], -1, -1, -1), filtered]
-        if self.config.deconvolution_iterations:
-            seen.append(self.deconvolution(images, distances))
+        start = None
+        if self.deconvolution.channels:
+            deconvolved = self.deconvolution(images, distances, pupils)
+            seen.append(deconvolved)
+            if self.config.corrects_deconvolution:
+                start = deconvolved[:, :, -1:].flatten(0, 1)
         channels = torch.cat(seen, dim=2).flatten(0, 1)
+        if self.config.network.output == "sinh":
+            channels = torch.asinh(channels)
         laterals = self.network.decoder.lateral_features(self.network.encoder(channels))
         each = distances.flatten(0, 1)[:, None, None]
-        image = self.network.decode(laterals, each).image
-        return Refocused(image.reshape(filtered.shape[0], filtered.shape[1], *image.shape[-2:]))
+        refocused = self.network.decode(laterals, each, with_error=with_error, start=start)
+        shape = (*distances.shape[:2], *images.shape[-2:])
+        error = None if refocused.error is None else refocused.error.reshape(shape)
+        return Refocused(refocused.image.reshape(shape), error)

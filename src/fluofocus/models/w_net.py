@@ -99,5 +99,9 @@ def _network(config: SwiftConfig | DeepZConfig | FilteredConfig) -> Swift | Deep
     if isinstance(config, DeepZConfig):
         return DeepZ(config)
     if isinstance(config, FilteredConfig):
-        return Filtered(config)
-    return Swift(config.model_copy(update={"error_output": False}))
+        return Filtered(config.model_copy(update={"network": _without_error(config.network)}))
+    return Swift(_without_error(config))
+
+
+def _without_error(config: SwiftConfig) -> SwiftConfig:
+    return config.model_copy(update={"error_output": False})
