@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Annotated, Final, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from fluofocus.models.blocks import require_divisible
@@ -22,7 +22,8 @@ from fluofocus.models.known_pupil import FIELDS, KnownPupil
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.models.pupil_filters import KEPT_BYTES, PupilDeconvolution, PupilFilters
 from fluofocus.models.swift import Swift
-from fluofocus.models.swift_config import SwiftConfig
+from fluofocus.models.swift_config import SwiftConfig, without_error
+from fluofocus.optics.description import PARAMETERS
 from fluofocus.optics.microscope import Microscope
 
 Share = Annotated[float, Field(gt=0)]
@@ -42,11 +43,11 @@ class FilteredConfig(BaseModel):
     the multiple of ``deconvolution_step_um`` next to the target plane, and taken after each of
     ``deconvolution_iterations``.
     ``pupil_cells`` samples the pupil, and must grow with range and radius; ``pupil_fields`` are
-    5 for a vectorial PSF, 1 for a scalar one. A network that ``corrects_deconvolution`` starts from
-    what the deconvolved emitters would look like in the target plane, in place of a dark one. A
-    network that ``takes_optics`` makes its filters for
+    5 for a vectorial PSF, 1 for a scalar one. A network that ``takes_optics`` makes its filters for
     the microscope that it is told, whose aberrations must be known; without, for the one that it
-    was trained for.
+    was trained for. What it ``corrects`` is a `Swift` network, trained before, whose result it
+    starts from. The ``network`` behind the filters sees inverse hyperbolic sines where that is its
+    ``output``, and has an ``error_output`` only where it is asked for.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,8 +60,8 @@ class FilteredConfig(BaseModel):
     deconvolution_iterations: tuple[Iterations, ...] = (10, 30)
     pupil_cells: Annotated[int, Field(ge=16, le=1024)] = 192
     pupil_fields: Annotated[int, Field(ge=1, le=5)] = FIELDS["vectorial"]
-    corrects_deconvolution: bool = False
     takes_optics: bool = False
+    corrects: SwiftConfig | None = None
     network: SwiftConfig = SwiftConfig(
         encoder_channels=(24, 32, 48, 64),
         decoder_channels=(24, 32, 48, 64),
@@ -68,12 +69,6 @@ class FilteredConfig(BaseModel):
         error_output=False,
         **_PLAIN,
     )
-
-    @model_validator(mode="after")
-    def _check_deconvolution(self) -> FilteredConfig:
-        if self.corrects_deconvolution and not self.deconvolution_iterations:
-            raise ValueError("corrects_deconvolution needs deconvolution_iterations")
-        return self
 
     @field_validator("network")
     @classmethod
@@ -109,11 +104,16 @@ class Filtered(RefocusingNetwork):
             radius_px=config.filter_radius_px,
             step_um=config.deconvolution_step_um,
             iterations=config.deconvolution_iterations,
-            shows_target=config.corrects_deconvolution,
+            shows_target=config.corrects is not None,
         )
         channels = 1 + self.filters.channels + self.deconvolution.channels
+        self.corrected = None
+        if config.corrects is not None:
+            self.corrected = Swift(without_error(config.corrects))
+            self.parts = ("corrected",)
+            channels += 1
         self.network = Swift(config.network, image_channels=channels)
-        if config.corrects_deconvolution:
+        if self.corrected is not None:  # until it has learnt to correct
             nn.init.zeros_(self.last_layer.weight)
             nn.init.zeros_(cast(Tensor, self.last_layer.bias))
 
@@ -125,7 +125,8 @@ class Filtered(RefocusingNetwork):
     @property
     def size_multiple(self) -> int:
         """What height and width must be a multiple of."""
-        return self.network.size_multiple
+        corrected = 1 if self.corrected is None else self.corrected.size_multiple
+        return max(self.network.size_multiple, corrected)  # powers of two
 
     @property
     def receptive_field_px(self) -> int:
@@ -133,7 +134,10 @@ class Filtered(RefocusingNetwork):
 
         By deconvolution pixels further away change it as well, but hardly.
         """
-        return self.network.receptive_field_px + self.config.filter_radius_px
+        own = self.network.receptive_field_px
+        if self.corrected is None:
+            return own + self.config.filter_radius_px
+        return own + max(self.config.filter_radius_px, self.corrected.receptive_field_px)
 
     def attune(self, microscope: Microscope) -> None:
         """Make filters for this microscope."""
@@ -150,34 +154,48 @@ class Filtered(RefocusingNetwork):
     def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
         """Return the images ``(B, 1, H, W)`` themselves: targets differ from the first layer on.
 
-        And the optics with them, if the network takes any.
+        With them go the optics, if the network takes any, and what the network that it corrects
+        has encoded.
         """
         require_divisible(images, self.size_multiple)
         if images.shape[1] > 1:
             raise ValueError("this network takes one input plane only")
-        return (images,) if optics is None or not self.takes_optics else (images, optics)
+        features: tuple[Tensor, ...] = (images,)
+        if self.takes_optics:
+            if optics is None:  # without aberrations
+                optics = images.new_zeros((len(images), PARAMETERS))
+            features = (images, optics)
+        if self.corrected is not None:
+            with torch.no_grad():
+                features += self.corrected.encode(images, optics)
+        return features
 
     def decode(
         self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
     ) -> Refocused:
         """Refocus by ``(B, 1, T)`` or ``(B, 1, T, H, W)`` µm."""
-        images, *optics = features
+        images, *encoded = features
         distances = (dpm_um[..., None, None] if dpm_um.ndim == 3 else dpm_um)[:, 0]
-        pupils = self.pupil.pupils(len(images), *optics)
+        pupils = self.pupil.pupils(len(images), encoded.pop(0) if self.takes_optics else None)
         filtered = self.filters(images, distances, pupils)
         seen = [images[:, :, None].expand(-1, filtered.shape[1], -1, -1, -1), filtered]
-        start = None
         if self.deconvolution.channels:
-            deconvolved = self.deconvolution(images, distances, pupils)
-            seen.append(deconvolved)
-            if self.config.corrects_deconvolution:
-                start = deconvolved[:, :, -1:].flatten(0, 1)
+            seen.append(self.deconvolution(images, distances, pupils))
+        start = None
+        if self.corrected is not None:
+            with torch.no_grad():
+                start = self.corrected.decode(tuple(encoded), dpm_um).image[:, :, None].float()
+            seen.append(start)
         channels = torch.cat(seen, dim=2).flatten(0, 1)
         if self.config.network.output == "sinh":
             channels = torch.asinh(channels)
         laterals = self.network.decoder.lateral_features(self.network.encoder(channels))
-        each = distances.flatten(0, 1)[:, None, None]
-        refocused = self.network.decode(laterals, each, with_error=with_error, start=start)
+        refocused = self.network.decode(
+            laterals,
+            distances.flatten(0, 1)[:, None, None],
+            with_error=with_error,
+            start=None if start is None else start.flatten(0, 1),
+        )
         shape = (*distances.shape[:2], *images.shape[-2:])
         error = None if refocused.error is None else refocused.error.reshape(shape)
         return Refocused(refocused.image.reshape(shape), error)

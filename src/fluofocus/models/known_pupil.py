@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.description import (
     NOLL_INDICES,
-    PARAMETERS,
     read_blur_parameters,
     without_told_blur,
 )
@@ -141,8 +140,7 @@ class KnownPupil(nn.Module):
         """Return the pupils of ``count`` images; ``optics`` are ``(B, P)`` if they are told."""
         if not self.is_told:
             return [self._own()] * count
-        if optics is None:  # without aberrations
-            optics = self.fields.new_zeros((count, PARAMETERS))
+        assert optics is not None
         return [self._told(tuple(each)) for each in optics.float().tolist()]
 
     def _own(self) -> Pupil:

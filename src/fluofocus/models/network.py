@@ -39,6 +39,9 @@ class RefocusingNetwork(nn.Module, ABC):
     needs_optics = False
     """Whether it does nothing without being told."""
 
+    parts: tuple[str, ...] = ()
+    """Networks in it that a training can take from one that is trained."""
+
     kept_bytes = 0
     """What it keeps in memory from one image to the next, at most, beside its weights."""
 

@@ -6,8 +6,6 @@ out of the same microscope; the second turns what it gets into a confocal image.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -15,7 +13,7 @@ from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.filtered import Filtered, FilteredConfig
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.models.swift import Swift
-from fluofocus.models.swift_config import SwiftConfig
+from fluofocus.models.swift_config import SwiftConfig, without_error
 from fluofocus.optics.microscope import Microscope
 
 
@@ -36,7 +34,7 @@ class WNet(RefocusingNetwork):
 
     config: WNetConfig
     has_intermediate = True
-    PARTS: ClassVar = ("refocusing", "sharpening")
+    parts = ("refocusing", "sharpening")
     """The two networks, as the names of their weights begin."""
 
     def __init__(self, config: WNetConfig) -> None:
@@ -99,9 +97,5 @@ def _network(config: SwiftConfig | DeepZConfig | FilteredConfig) -> Swift | Deep
     if isinstance(config, DeepZConfig):
         return DeepZ(config)
     if isinstance(config, FilteredConfig):
-        return Filtered(config.model_copy(update={"network": _without_error(config.network)}))
-    return Swift(_without_error(config))
-
-
-def _without_error(config: SwiftConfig) -> SwiftConfig:
-    return config.model_copy(update={"error_output": False})
+        return Filtered(config.model_copy(update={"network": without_error(config.network)}))
+    return Swift(without_error(config))
