@@ -21,8 +21,7 @@ from pages import publish
 
 from fluofocus.measure.beads import find_beads
 from fluofocus.measure.localisation import score_positions
-from fluofocus.models.known_pupil import KnownPupil
-from fluofocus.models.pupil_filters import PupilDeconvolution
+from fluofocus.models.pupil_filters import KnownPupil, PupilDeconvolution
 from fluofocus.reproduce.w_net import methods
 from fluofocus.reproduce.w_net.fields import Bench, Field, Kind, Plane, open_bench
 from fluofocus.reproduce.w_net.scores import TOLERANCE_UM, without_rim
@@ -96,10 +95,11 @@ def _richardson_lucy(plane: Plane, iterations: int, counts: FloatArray) -> Float
 
 
 def _own(pupil: KnownPupil, plane: Plane, iterations: int, counts: FloatArray) -> FloatArray:
-    deconvolve = PupilDeconvolution(radius_px=RADIUS_PX, step_um=STEP_UM, iterations=(iterations,))
+    deconvolve = PupilDeconvolution(
+        pupil, radius_px=RADIUS_PX, step_um=STEP_UM, iterations=(iterations,)
+    )
     image = torch.from_numpy(counts.astype(np.float32))[None, None]
-    distances_um = torch.full((1, 1, 1, 1), -plane.z_um)
-    return deconvolve(image, distances_um, pupil.pupils(1))[0, 0, 0].numpy()
+    return deconvolve(image, torch.full((1, 1, 1, 1), -plane.z_um))[0, 0, 0].numpy()
 
 
 def _mean_jaccard(

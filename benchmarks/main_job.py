@@ -13,7 +13,6 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ import fluofocus
 from fluofocus.measure.beads import find_beads, match_beads
 from fluofocus.measure.image import gap_closed
 from fluofocus.measure.resolution import axial_fwhm, lateral_fwhm
-from fluofocus.models import build_network
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.simulate.phantoms import Beads, Nuclei
@@ -67,14 +65,6 @@ def refocus(
         ensemble=arguments.ensemble,
     )
     return np.asarray(stack).reshape(len(distances_um), *image.shape)
-
-
-def untrained(model: Model) -> Model:
-    """Return a model with first weights: behind filters that is deconvolution alone."""
-    torch.manual_seed(SEED)
-    network = build_network(model.card.architecture, model.card.architecture_config)
-    network.attune(model.card.microscope)
-    return replace(model, network=network.eval())
 
 
 def told(field: Field, arguments: argparse.Namespace) -> Microscope | None:
@@ -297,9 +287,6 @@ def main() -> None:
     parser.add_argument("--tilt-size", type=int, default=2048)
     parser.add_argument("--peak-photons", type=float, default=2000.0)
     parser.add_argument("--told", action="store_true", help="tell the model the optics")
-    parser.add_argument(
-        "--untrained", action="store_true", help="what a network does by its first weights"
-    )
     parser.add_argument("--ensemble", action="store_true", help="average over eight turns")
     parser.add_argument("--only", choices=["beads", "axial", "tilt", "nuclei"], action="append")
     parser.add_argument("--output", type=Path, help="Markdown file; a .json goes beside it")
@@ -309,8 +296,6 @@ def main() -> None:
     started = time.monotonic()
     for kind in wanted:
         model = load_model(arguments.nuclei_model if kind == "nuclei" else arguments.beads_model)
-        if arguments.untrained:
-            model = untrained(model)
         if kind == "tilt":
             results["beads on a 1.5 degree tilt"] = [tilt_row(model, arguments)]
         else:

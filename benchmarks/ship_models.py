@@ -40,45 +40,8 @@ from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import describe_data
 
 RESULTS = Path("docs/results")
-
-
-@dataclass(frozen=True)
-class MainJob:
-    """The tables of the main job that say how good a model is.
-
-    ``files`` of results are by what the names of their scores begin with.
-    """
-
-    kinds: tuple[str, ...]
-    files: dict[str, str]
-
-    def scores(self) -> dict[str, float]:
-        """Return the tables' numbers by name."""
-        scores = {}
-        for prefix, file in self.files.items():
-            results = json.loads((RESULTS / f"{file}.json").read_text(encoding="utf-8"))
-            for key, value in main_job_scores(results, self.kinds):
-                scores[prefix + key] = value
-        return scores
-
-    @property
-    def source(self) -> str:
-        """Where the scores are from, as a sentence goes on."""
-        places = []
-        for prefix, file in self.files.items():
-            those = f"those that begin with `{prefix}` " if prefix else ""
-            places.append(f"{those}of [{file}](../results/{file}.md)")
-        return f"{', '.join(places)}."
-
-
-_BEADS = ("beads", "axial", "tilt")
-_BOTH_WAYS = {"": "main-job", "told_": "main-job-told"}
-MAIN_JOBS = {
-    "air20x-beads": MainJob(_BEADS, _BOTH_WAYS),
-    "air20x-nuclei": MainJob(("nuclei",), _BOTH_WAYS),
-    "air20x-beads-calibrated": MainJob(_BEADS, {"told_": "main-job-calibrated"}),
-}
-"""Of which models the main job says how good they are."""
+TABLES = {"air20x-beads": ("beads", "axial", "tilt"), "air20x-nuclei": ("nuclei",)}
+"""Which tables of the main job say how good a model is."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +97,12 @@ ROWS = {
 """Which row of a reproduction is a model's."""
 
 CARDS = Path("docs/models")
+MAIN_JOB = (
+    "of [the main job](../results/main-job.md), those that begin with `told` "
+    "[with the optics told](../results/main-job-told.md)."
+)
+"""Where the held-out fields of a card are from, if not from a reproduction."""
+
 CALIBRATION_BATCHES = 40
 """Held-out batches that expected errors are calibrated on: more microscopes than in a training."""
 
@@ -145,7 +114,12 @@ def held_out_scores(name: str) -> dict[str, float]:
     """Return what was measured of a model on held-out fields, by name."""
     if name in ROWS:
         return ROWS[name].scores()
-    return MAIN_JOBS[name].scores()
+    scores = {}
+    for prefix, file in (("", "main-job.json"), ("told_", "main-job-told.json")):
+        results = json.loads((RESULTS / file).read_text(encoding="utf-8"))
+        for key, value in main_job_scores(results, TABLES[name]):
+            scores[prefix + key] = value
+    return scores
 
 
 def main_job_scores(results: dict[str, list[dict[str, Any]]], kinds: tuple[str, ...]) -> Any:
@@ -215,11 +189,10 @@ def range_of(card: ModelCard | StackCard) -> str:
 
 def card_page(card: ModelCard | StackCard) -> str:
     """Return a model's card as a Markdown page."""
+    source = MAIN_JOB
     if card.name in ROWS:
         page = Path(ROWS[card.name].file).stem
         source = f"of [{page}](../results/{page}.md)."
-    else:
-        source = MAIN_JOBS[card.name].source
     microscope = yaml.safe_dump(
         card.microscope.model_dump(mode="json", exclude_none=True), sort_keys=False
     )
@@ -260,7 +233,7 @@ def card_page(card: ModelCard | StackCard) -> str:
 def main() -> None:
     """Ship the models named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", choices=[*MAIN_JOBS, *ROWS])
+    parser.add_argument("names", nargs="+", choices=[*TABLES, *ROWS])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--without-scores", action="store_true", help="to measure them with it")
     arguments = parser.parse_args()

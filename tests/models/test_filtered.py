@@ -1,7 +1,5 @@
 """Filters and deconvolution by a known pupil, and the network behind them."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -9,8 +7,7 @@ import torch
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.filtered import Filtered, FilteredConfig
-from fluofocus.models.known_pupil import KnownPupil
-from fluofocus.models.pupil_filters import PupilDeconvolution
+from fluofocus.models.pupil_filters import KnownPupil, PupilDeconvolution
 from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.optics.psf import point_spread_function
 
@@ -32,10 +29,6 @@ def attuned(microscope: Microscope, **changes: Any) -> Filtered:
     return network
 
 
-def filtered(network: Filtered, images: torch.Tensor, distances_um: torch.Tensor) -> torch.Tensor:
-    return network.filters(images, distances_um, network.pupil.pupils(len(images)))
-
-
 def bead_image(microscope: Microscope, defocus_um: float) -> torch.Tensor:
     """Image a bead at row 20, column 40."""
     psf = point_spread_function(microscope, torch.tensor([defocus_um]), (129, 129))
@@ -46,10 +39,10 @@ def bead_image(microscope: Microscope, defocus_um: float) -> torch.Tensor:
 def test_a_bead_is_one_peak_in_the_plane_where_it_lies(
     microscope: Microscope, depth_um: float
 ) -> None:
-    network = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=(2e-3,))
+    filters = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=(2e-3,)).filters
     image = 1000 * bead_image(microscope, -depth_um) + 3  # the focal plane is below the bead
     planes = torch.tensor([depth_um, -depth_um])[None, :, None, None]
-    there, elsewhere = filtered(network, image, planes)[0, :, 0]
+    there, elsewhere = filters(image, planes)[0, :, 0]
     assert divmod(int(there.argmax()), SIDE_PX) == (20, 40)
     assert there.max() > 1.5 * elsewhere.max()
 
@@ -57,7 +50,7 @@ def test_a_bead_is_one_peak_in_the_plane_where_it_lies(
 def test_offsets_filter_above_and_below_the_target(microscope: Microscope) -> None:
     image = 1000 * bead_image(microscope, -1.0)
     planes = torch.tensor([[[[0.5]], [[1.0]], [[1.5]]]])
-    three = filtered(attuned(microscope), image, planes)[0]
+    three = attuned(microscope).filters(image, planes)[0]
     in_plane = three[1, 2:4]  # two filters for each of three offsets
     torch.testing.assert_close(three[0, 4:6], in_plane)
     torch.testing.assert_close(three[2, 0:2], in_plane)
@@ -68,8 +61,8 @@ def test_a_matched_filter_finds_what_is_faint_an_inverse_one_is_sharp(
 ) -> None:
     shares = (2e-3, 0.1)
     image = bead_image(microscope, -1.0)
-    network = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=shares)
-    sharp, matched = filtered(network, image, torch.ones(1, 1, 1, 1))[0, 0]
+    filters = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=shares).filters
+    sharp, matched = filters(image, torch.ones(1, 1, 1, 1))[0, 0]
     assert matched.max() > 1.2 * sharp.max()  # over the same noise
     wide = [int((each > each.max() / 2).sum()) for each in (sharp, matched)]
     assert wide[0] < wide[1]
@@ -78,14 +71,13 @@ def test_a_matched_filter_finds_what_is_faint_an_inverse_one_is_sharp(
 def test_noise_keeps_its_height_and_an_even_background_does_not_count(
     microscope: Microscope,
 ) -> None:
-    network = attuned(microscope)
+    filters = attuned(microscope).filters
     noise = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
     planes = torch.tensor([-1.0, 0.0, 2.0])[None, :, None, None]
-    result = filtered(network, noise, planes)
-    inside = result[..., 32:-32, 32:-32].std(dim=(-2, -1))
+    filtered = filters(noise, planes)
+    inside = filtered[..., 32:-32, 32:-32].std(dim=(-2, -1))
     torch.testing.assert_close(inside, torch.ones_like(inside), rtol=0.25, atol=0)
-    brighter = filtered(network, noise + 100, planes)
-    torch.testing.assert_close(brighter, result, rtol=0, atol=2e-3)
+    torch.testing.assert_close(filters(noise + 100, planes), filtered, rtol=0, atol=2e-3)
 
 
 def test_a_surface_gets_in_each_pixel_what_a_plane_gets(microscope: Microscope) -> None:
@@ -94,8 +86,8 @@ def test_a_surface_gets_in_each_pixel_what_a_plane_gets(microscope: Microscope) 
     surface = torch.full((1, 1, 1, SIDE_PX, SIDE_PX), 0.4)
     torch.testing.assert_close(network.predict(image, surface).image, network(image, 0.4))
     surface[..., SIDE_PX // 2 :] = -1.2
-    flat = filtered(network, image, torch.tensor([0.4, -1.2])[None, :, None, None])[0]
-    both = filtered(network, image, surface[:, 0])[0, 0]
+    flat = network.filters(image, torch.tensor([0.4, -1.2])[None, :, None, None])[0]
+    both = network.filters(image, surface[:, 0])[0, 0]
     torch.testing.assert_close(both[..., :32], flat[0, ..., :32])
     torch.testing.assert_close(both[..., 32:], flat[1, ..., 32:])
 
@@ -124,8 +116,6 @@ def test_its_reach_is_that_of_filters_and_network(microscope: Microscope) -> Non
         {"deconvolution_step_um": 0.5},
         {"deconvolution_iterations": (10, 20)},
         {"pupil_cells": 80},
-        {"takes_optics": True},
-        {"corrects_deconvolution": True},
         {"network": NETWORK | {"distance_range_um": 1.9}},
     ],
     ids=lambda change: next(iter(change)),
@@ -152,26 +142,22 @@ def test_a_pupil_too_coarse_for_the_reach_is_refused(microscope: Microscope) -> 
 def test_kept_spectra_stay_within_their_budget(
     microscope: Microscope, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = attuned(microscope)
-    filters = network.filters
+    filters = attuned(microscope).filters
     image = torch.rand(1, 1, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(3))
     planes = torch.linspace(-2, 2, 5)[None, :, None, None]
-    kept = filtered(network, image, planes)
+    kept = filters(image, planes)
     assert len(filters.spectra.sizes) > 3
     size = filters.spectra.sizes[0]
     monkeypatch.setattr("fluofocus.models.pupil_filters.KEPT_BYTES", 3 * size)
     filters.spectra.clear()
-    torch.testing.assert_close(filtered(network, image, planes), kept)
+    torch.testing.assert_close(filters(image, planes), kept)
     assert len(filters.spectra.sizes) == 3
 
 
-def deconvolution(
-    microscope: Microscope, *iterations: int
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+def deconvolution(microscope: Microscope, *iterations: int) -> PupilDeconvolution:
     pupil = KnownPupil(cells=128, fields=5)
     pupil.attune(microscope, range_um=2.0, radius_px=40)
-    deconvolve = PupilDeconvolution(radius_px=40, step_um=0.1, iterations=iterations)
-    return partial(deconvolve, pupils=pupil.pupils(1))
+    return PupilDeconvolution(pupil, radius_px=40, step_um=0.1, iterations=iterations)
 
 
 def noisy_beads(microscope: Microscope, brightness: tuple[float, float]) -> torch.Tensor:
@@ -192,10 +178,10 @@ def test_deconvolution_finds_a_faint_bead_beside_a_bright_one(microscope: Micros
     assert divmod(int(estimate.argmax()), SIDE_PX) == (20, 40)
     estimate[10:31, 30:51] = 0
     assert divmod(int(estimate.argmax()), SIDE_PX) == (44, 40)
-    network = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=(2e-3,))
-    matched = filtered(network, image, there)[0, 0, 0]
-    matched[10:31, 30:51] = 0
-    assert divmod(int(matched.argmax()), SIDE_PX) != (44, 40)
+    filters = attuned(microscope, filter_offsets_um=(0.0,), noise_shares=(2e-3,)).filters
+    filtered = filters(image, there)[0, 0, 0]
+    filtered[10:31, 30:51] = 0
+    assert divmod(int(filtered.argmax()), SIDE_PX) != (44, 40)
 
 
 def test_more_iterations_make_it_sharper(microscope: Microscope) -> None:
@@ -232,43 +218,10 @@ def test_an_even_image_gives_nothing(microscope: Microscope) -> None:
     assert not estimate.any()
 
 
-def test_untrained_it_shows_the_deconvolved_emitters_as_the_target_does(
-    microscope: Microscope,
-) -> None:
-    network = attuned(microscope, corrects_deconvolution=True, deconvolution_iterations=(10, 100))
-    image, in_focus = (1000 * bead_image(microscope, defocus) for defocus in (-1.6, 0.0))
-    with torch.inference_mode():
-        refocused = network(image, 1.6)
-    assert float(refocused.max() / in_focus.max()) == pytest.approx(1, abs=0.3)
-    before, after = (
-        float(torch.corrcoef(torch.stack([x.flatten(), in_focus.flatten()]))[0, 1])
-        for x in (image, refocused)
-    )
-    assert before < 0.5
-    assert after > 0.9
-
-
-def test_only_what_is_deconvolved_can_be_corrected() -> None:
-    with pytest.raises(ValueError, match="needs deconvolution_iterations"):
-        FilteredConfig(corrects_deconvolution=True, deconvolution_iterations=())
-
-
-def test_an_error_output_only_where_it_is_asked_for(microscope: Microscope) -> None:
-    image = torch.rand(1, 1, SIDE_PX, SIDE_PX, generator=torch.Generator().manual_seed(5))
-    with_error = attuned(microscope, network=NETWORK | {"error_output": True})
-    refocused = with_error.predict(image, 0.4)
-    assert with_error.has_error
-    assert refocused.error is not None
-    assert refocused.error.shape == refocused.image.shape
-    assert bool((refocused.error > 0).all())
-    assert not attuned(microscope).has_error
-    assert attuned(microscope).predict(image, 0.4).error is None
-
-
-@pytest.mark.parametrize("field", ["fuses_planes", "takes_optics"])
-def test_what_a_network_behind_filters_cannot_do_is_refused(field: str) -> None:
-    with pytest.raises(ValueError, match=f"no {field}: leave it out"):
-        FilteredConfig.model_validate({"network": {field: True}})
+def test_a_network_behind_filters_that_tells_errors_is_refused() -> None:
+    with pytest.raises(ValueError, match="no error_output: leave it out"):
+        FilteredConfig.model_validate({"network": {"error_output": True}})
+    assert not FilteredConfig().network.error_output
 
 
 def test_several_input_planes_and_an_expected_error_are_refused(microscope: Microscope) -> None:

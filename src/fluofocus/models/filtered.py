@@ -11,25 +11,29 @@ them are those of MultiWienerNet (Yanny et al., Optica 2022); here they are pick
 
 from __future__ import annotations
 
-from typing import Annotated, Final, cast
+from typing import Annotated, Final
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from fluofocus.models.blocks import require_divisible
-from fluofocus.models.known_pupil import FIELDS, KnownPupil
 from fluofocus.models.network import Refocused, RefocusingNetwork
-from fluofocus.models.pupil_filters import KEPT_BYTES, PupilDeconvolution, PupilFilters
+from fluofocus.models.pupil_filters import (
+    FIELDS,
+    KEPT_BYTES,
+    KnownPupil,
+    PupilDeconvolution,
+    PupilFilters,
+)
 from fluofocus.models.swift import Swift
-from fluofocus.models.swift_config import SwiftConfig, without_error
-from fluofocus.optics.description import PARAMETERS
+from fluofocus.models.swift_config import SwiftConfig
 from fluofocus.optics.microscope import Microscope
 
 Share = Annotated[float, Field(gt=0)]
 Iterations = Annotated[int, Field(ge=1, le=1000)]
 
-_PLAIN: Final = {"fuses_planes": False, "takes_optics": False}
+_PLAIN: Final = {"error_output": False, "fuses_planes": False, "takes_optics": False}
 """What the network behind the filters cannot do."""
 
 
@@ -43,11 +47,7 @@ class FilteredConfig(BaseModel):
     the multiple of ``deconvolution_step_um`` next to the target plane, and taken after each of
     ``deconvolution_iterations``.
     ``pupil_cells`` samples the pupil, and must grow with range and radius; ``pupil_fields`` are
-    5 for a vectorial PSF, 1 for a scalar one. A network that ``takes_optics`` makes its filters for
-    the microscope that it is told, whose aberrations must be known; without, for the one that it
-    was trained for. What it ``corrects`` is a `Swift` network, trained before, whose result it
-    starts from. The ``network`` behind the filters sees inverse hyperbolic sines where that is its
-    ``output``, and has an ``error_output`` only where it is asked for.
+    5 for a vectorial PSF, 1 for a scalar one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,13 +60,10 @@ class FilteredConfig(BaseModel):
     deconvolution_iterations: tuple[Iterations, ...] = (10, 30)
     pupil_cells: Annotated[int, Field(ge=16, le=1024)] = 192
     pupil_fields: Annotated[int, Field(ge=1, le=5)] = FIELDS["vectorial"]
-    takes_optics: bool = False
-    corrects: SwiftConfig | None = None
     network: SwiftConfig = SwiftConfig(
         encoder_channels=(24, 32, 48, 64),
         decoder_channels=(24, 32, 48, 64),
         residual_blocks=1,
-        error_output=False,
         **_PLAIN,
     )
 
@@ -76,8 +73,7 @@ class FilteredConfig(BaseModel):
         for field in network.model_fields_set & _PLAIN.keys():
             if getattr(network, field):
                 raise ValueError(f"behind filters a network has no {field}: leave it out")
-        has_error = network.error_output and "error_output" in network.model_fields_set
-        return network.model_copy(update=_PLAIN | {"error_output": has_error})
+        return network.model_copy(update=_PLAIN)
 
 
 class Filtered(RefocusingNetwork):
@@ -89,33 +85,22 @@ class Filtered(RefocusingNetwork):
     def __init__(self, config: FilteredConfig) -> None:
         super().__init__()
         self.config = config
-        self.takes_optics = self.needs_optics = config.takes_optics
-        self.has_error = config.network.error_output
-        self.pupil = KnownPupil(
-            config.pupil_cells, config.pupil_fields, is_told=config.takes_optics
-        )
+        self.pupil = KnownPupil(config.pupil_cells, config.pupil_fields)
         self.filters = PupilFilters(
+            self.pupil,
             radius_px=config.filter_radius_px,
             step_um=config.filter_step_um,
             offsets_um=config.filter_offsets_um,
             noise_shares=config.noise_shares,
         )
         self.deconvolution = PupilDeconvolution(
+            self.pupil,
             radius_px=config.filter_radius_px,
             step_um=config.deconvolution_step_um,
             iterations=config.deconvolution_iterations,
-            shows_target=config.corrects is not None,
         )
-        channels = 1 + self.filters.channels + self.deconvolution.channels
-        self.corrected = None
-        if config.corrects is not None:
-            self.corrected = Swift(without_error(config.corrects))
-            self.parts = ("corrected",)
-            channels += 1
+        channels = 1 + self.filters.channels + len(config.deconvolution_iterations)
         self.network = Swift(config.network, image_channels=channels)
-        if self.corrected is not None:  # until it has learnt to correct
-            nn.init.zeros_(self.last_layer.weight)
-            nn.init.zeros_(cast(Tensor, self.last_layer.bias))
 
     @property
     def last_layer(self) -> nn.Conv2d:
@@ -125,8 +110,7 @@ class Filtered(RefocusingNetwork):
     @property
     def size_multiple(self) -> int:
         """What height and width must be a multiple of."""
-        corrected = 1 if self.corrected is None else self.corrected.size_multiple
-        return max(self.network.size_multiple, corrected)  # powers of two
+        return self.network.size_multiple
 
     @property
     def receptive_field_px(self) -> int:
@@ -134,10 +118,7 @@ class Filtered(RefocusingNetwork):
 
         By deconvolution pixels further away change it as well, but hardly.
         """
-        own = self.network.receptive_field_px
-        if self.corrected is None:
-            return own + self.config.filter_radius_px
-        return own + max(self.config.filter_radius_px, self.corrected.receptive_field_px)
+        return self.network.receptive_field_px + self.config.filter_radius_px
 
     def attune(self, microscope: Microscope) -> None:
         """Make filters for this microscope."""
@@ -152,50 +133,26 @@ class Filtered(RefocusingNetwork):
         self.deconvolution.spectra.clear()
 
     def encode(self, images: Tensor, optics: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Return the images ``(B, 1, H, W)`` themselves: targets differ from the first layer on.
-
-        With them go the optics, if the network takes any, and what the network that it corrects
-        has encoded.
-        """
+        """Return the images ``(B, 1, H, W)`` themselves: targets differ from the first layer on."""
         require_divisible(images, self.size_multiple)
         if images.shape[1] > 1:
             raise ValueError("this network takes one input plane only")
-        features: tuple[Tensor, ...] = (images,)
-        if self.takes_optics:
-            if optics is None:  # without aberrations
-                optics = images.new_zeros((len(images), PARAMETERS))
-            features = (images, optics)
-        if self.corrected is not None:
-            with torch.no_grad():
-                features += self.corrected.encode(images, optics)
-        return features
+        return (images,)
 
     def decode(
         self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
     ) -> Refocused:
         """Refocus by ``(B, 1, T)`` or ``(B, 1, T, H, W)`` µm."""
-        images, *encoded = features
+        if with_error:
+            raise ValueError("this network has no error output")
+        (images,) = features
         distances = (dpm_um[..., None, None] if dpm_um.ndim == 3 else dpm_um)[:, 0]
-        pupils = self.pupil.pupils(len(images), encoded.pop(0) if self.takes_optics else None)
-        filtered = self.filters(images, distances, pupils)
+        filtered = self.filters(images, distances)
         seen = [images[:, :, None].expand(-1, filtered.shape[1], -1, -1, -1), filtered]
-        if self.deconvolution.channels:
-            seen.append(self.deconvolution(images, distances, pupils))
-        start = None
-        if self.corrected is not None:
-            with torch.no_grad():
-                start = self.corrected.decode(tuple(encoded), dpm_um).image[:, :, None].float()
-            seen.append(start)
+        if self.config.deconvolution_iterations:
+            seen.append(self.deconvolution(images, distances))
         channels = torch.cat(seen, dim=2).flatten(0, 1)
-        if self.config.network.output == "sinh":
-            channels = torch.asinh(channels)
         laterals = self.network.decoder.lateral_features(self.network.encoder(channels))
-        refocused = self.network.decode(
-            laterals,
-            distances.flatten(0, 1)[:, None, None],
-            with_error=with_error,
-            start=None if start is None else start.flatten(0, 1),
-        )
-        shape = (*distances.shape[:2], *images.shape[-2:])
-        error = None if refocused.error is None else refocused.error.reshape(shape)
-        return Refocused(refocused.image.reshape(shape), error)
+        each = distances.flatten(0, 1)[:, None, None]
+        image = self.network.decode(laterals, each).image
+        return Refocused(image.reshape(filtered.shape[0], filtered.shape[1], *image.shape[-2:]))

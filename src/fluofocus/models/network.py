@@ -36,11 +36,6 @@ class RefocusingNetwork(nn.Module, ABC):
     """Whether it is two networks in a row, and also returns what the first one refocuses."""
     takes_optics = False
     """Whether it can be told how the microscope blurs (see `fluofocus.optics.description`)."""
-    needs_optics = False
-    """Whether it does nothing without being told."""
-
-    parts: tuple[str, ...] = ()
-    """Networks in it that a training can take from one that is trained."""
 
     kept_bytes = 0
     """What it keeps in memory from one image to the next, at most, beside its weights."""

@@ -1,22 +1,29 @@
 """What a known pupil tells of an image before any network: filtered, and deconvolved.
 
-Both are made for emitters that a target plane shows sharp, at any distance from the focal plane,
-every step along z, and picked or interpolated from there.
+Both are made for emitters in a target plane at any distance from the focal plane, every step
+along z, and picked or interpolated from there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import torch
 from scipy.fft import next_fast_len
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fluofocus.models.known_pupil import Pupil
+from fluofocus.errors import FluoFocusError
 from fluofocus.optics.acceleration import AcceleratedSteps
+from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.psf import PSF_MODELS, intensity_from_pupil, pupil_size
+from fluofocus.optics.pupil import aperture_grid, pupil_function, pupil_grid
+from fluofocus.units import nm_to_um
+
+FIELDS: Final = {"scalar": 1, "vectorial": 5}
+"""In the pupil, by the model of the PSF."""
 
 KEPT_BYTES: Final = 2**28
 """Up to which spectra are kept, of filters and of PSFs each."""
@@ -24,18 +31,82 @@ _LEAST: Final = 1e-6
 """Of the brightest pixel: below that nothing is divided by."""
 
 
+class KnownPupil(nn.Module):
+    """Point spread functions at any distance, from the fields in a microscope's pupil."""
+
+    def __init__(self, cells: int, fields: int) -> None:
+        super().__init__()
+        self.cells = cells
+        self.fields: Tensor
+        self.register_buffer("fields", torch.zeros(fields, cells, cells, 2))
+        self.sampling: Tensor
+        """Numerical aperture, wavelength and pixel size in µm, index of the immersion."""
+        self.register_buffer("sampling", torch.tensor([1.0, 0.5, 0.1, 1.5]))
+
+    def attune(self, microscope: Microscope, *, range_um: float, radius_px: int) -> None:
+        """Take over the pupil of a microscope, for emitters up to ``range_um`` off its focus.
+
+        Raises
+        ------
+        FluoFocusError
+            If the pupil's sampling is too coarse for that, or its model has other fields.
+        """
+        extent_um = (2 * radius_px + 1) * microscope.pixel_size_um
+        cells = pupil_size(microscope, extent_um, range_um)
+        if cells > self.cells:
+            raise FluoFocusError(
+                f"Filters of this reach need at least {cells} cells across the pupil: set "
+                f"pupil_cells to {cells} or more."
+            )
+        if (count := FIELDS[microscope.psf_model]) != len(self.fields):
+            raise FluoFocusError(
+                f"The {microscope.psf_model} PSF has {count} pupil fields: set pupil_fields to "
+                f"{count}."
+            )
+        grid = pupil_grid(microscope, self.cells)
+        fields = PSF_MODELS[microscope.psf_model](
+            microscope, grid, pupil_function(microscope, grid)
+        )
+        self.fields.copy_(torch.view_as_real(fields))
+        self.sampling.copy_(
+            torch.tensor(
+                [
+                    microscope.numerical_aperture,
+                    nm_to_um(microscope.emission_wavelength_nm),
+                    microscope.pixel_size_um,
+                    microscope.immersion_index,
+                ]
+            )
+        )
+
+    @torch.no_grad()
+    def psf(self, distance_um: float, radius_px: int) -> Tensor:
+        """Image an emitter this far above the focal plane, ``(2r + 1, 2r + 1)``."""
+        aperture, wavelength_um, pixel_um, index = self.sampling.tolist()
+        grid = aperture_grid(aperture, wavelength_um, self.cells, device=self.fields.device)
+        side = 2 * radius_px + 1
+        return intensity_from_pupil(
+            torch.complex(*self.fields.unbind(-1)),
+            grid,
+            index,
+            self.fields.new_tensor([-distance_um]),  # focal plane minus emitter
+            (side, side),
+            pixel_um,
+        )[0].nan_to_num()
+
+
 class KeptSpectra:
-    """Spectra by pupil, distance in steps, and size; the oldest are forgotten."""
+    """Spectra by distance, in steps, and size; the oldest are forgotten."""
 
-    def __init__(self, make: Callable[[Pupil, int, tuple[int, int]], Tensor]) -> None:
+    def __init__(self, make: Callable[[int, tuple[int, int]], Tensor]) -> None:
         self._make = make
-        self._kept: dict[tuple[tuple[float, ...], int, tuple[int, int], torch.device], Tensor] = {}
+        self._kept: dict[tuple[int, tuple[int, int], torch.device], Tensor] = {}
 
-    def __call__(self, pupil: Pupil, index: int, shape: tuple[int, int]) -> Tensor:
+    def __call__(self, index: int, shape: tuple[int, int], device: torch.device) -> Tensor:
         """Return a spectrum, made if it is not kept."""
-        key = pupil.told, index, shape, pupil.fields.device
+        key = index, shape, device
         if key not in self._kept:
-            spectrum = self._make(pupil, index, shape)
+            spectrum = self._make(index, shape)
             size = spectrum.nelement() * spectrum.element_size()
             while self._kept and sum(self.sizes) + size > KEPT_BYTES:
                 del self._kept[next(iter(self._kept))]
@@ -53,14 +124,14 @@ class KeptSpectra:
 
 
 class PupilFilters:
-    """Wiener filters for emitters sharp in the target plane, and above and below these.
+    """Wiener filters for emitters in the target plane, and above and below it.
 
     Parameters
     ----------
     step_um
         Filters are made so far apart, and interpolated between.
     offsets_um
-        From the emitters that are sharp in the target plane.
+        From the target plane.
     noise_shares
         White noise over the highest power of the PSF's spectrum: the larger, the closer to the
         matched filter; the smaller, to the inverse one.
@@ -68,12 +139,14 @@ class PupilFilters:
 
     def __init__(
         self,
+        pupil: KnownPupil,
         *,
         radius_px: int,
         step_um: float,
         offsets_um: tuple[float, ...],
         noise_shares: tuple[float, ...],
     ) -> None:
+        self.pupil = pupil
         self.radius_px = radius_px
         self.step_um = step_um
         self.offsets_um = offsets_um
@@ -85,25 +158,18 @@ class PupilFilters:
         """How many filtered images there are for a target."""
         return len(self.offsets_um) * len(self.noise_shares)
 
-    def __call__(self, images: Tensor, distances_um: Tensor, pupils: Sequence[Pupil]) -> Tensor:
+    def __call__(self, images: Tensor, distances_um: Tensor) -> Tensor:
         """Filter ``(B, 1, H, W)`` images for each target, ``(B, T, C, H, W)``.
 
-        Distances are ``(B, T, 1, 1)`` or ``(B, T, H, W)`` µm; each image has its pupil.
+        Distances are ``(B, T, 1, 1)`` or ``(B, T, H, W)`` µm.
         """
         offsets = distances_um.new_tensor(self.offsets_um)[:, None, None]
+        positions = (distances_um[:, :, None].float() + offsets) / self.step_um
         with torch.autocast(images.device.type, enabled=False):
-            return torch.stack(
-                [
-                    self._filter(
-                        image[0], (pupil.emitters_um(distances) + offsets) / self.step_um, pupil
-                    )
-                    for image, distances, pupil in zip(
-                        images.float(), distances_um[:, :, None].float(), pupils, strict=True
-                    )
-                ]
-            )
+            both = zip(images.float(), positions, strict=True)
+            return torch.stack([self._filter(image[0], each) for image, each in both])
 
-    def _filter(self, image: Tensor, positions: Tensor, pupil: Pupil) -> Tensor:
+    def _filter(self, image: Tensor, positions: Tensor) -> Tensor:
         """Filter ``(H, W)`` for ``(T, O, 1, 1)`` or ``(T, O, H, W)`` positions, in steps."""
         height, width = image.shape
         radius = self.radius_px
@@ -117,19 +183,19 @@ class PupilFilters:
             share = (1 - (positions - index).abs()).clamp(min=0)
             used = share.amax(dim=(2, 3)) > 0
             if used.any():
-                filters = self.spectra(pupil, index, shape)
+                filters = self.spectra(index, shape, image.device)
                 filtered = torch.fft.irfft2(spectrum * filters, s=shape)
                 filtered = filtered[:, 2 * radius :, 2 * radius :][..., :height, :width]
                 total[used] = total[used] + share[used][:, None] * filtered
         return total.flatten(1, 2)
 
-    def _spectrum(self, pupil: Pupil, index: int, shape: tuple[int, int]) -> Tensor:
+    def _spectrum(self, index: int, shape: tuple[int, int]) -> Tensor:
         """Return the spectra of a distance's filters, whose centres are at their radius."""
-        psf = pupil.psf(index * self.step_um, self.radius_px)
-        return torch.as_tensor(torch.fft.rfft2(self._kernels(psf), s=shape))
+        return torch.as_tensor(torch.fft.rfft2(self._kernels(index * self.step_um), s=shape))
 
-    def _kernels(self, psf: Tensor) -> Tensor:
+    def _kernels(self, distance_um: float) -> Tensor:
         """Return filters ``(shares, 2r + 1, 2r + 1)`` that leave white noise as high as it is."""
+        psf = self.pupil.psf(distance_um, self.radius_px)
         side = len(psf)
         transfer = torch.fft.rfft2(psf, s=(2 * side, 2 * side))
         power = transfer.abs().square()
@@ -145,7 +211,7 @@ class PupilFilters:
 
 
 class PupilDeconvolution:
-    """Deconvolution as if all emitters were sharp in the target plane, none of them negative.
+    """Deconvolution as if all emitters lay in the target plane, none of them negative.
 
     The image space reconstruction algorithm (Daube-Witherspoon and Muehllehner, IEEE Trans.
     Med. Imaging 5, 61, 1986), whose fixed point is the least-squares one, accelerated. Emitters
@@ -155,69 +221,41 @@ class PupilDeconvolution:
     ----------
     iterations
         After each of these numbers of iterations the estimate becomes a channel.
-    shows_target
-        Adds a channel: how the target plane would look if it were as last estimated.
     """
 
     def __init__(
-        self,
-        *,
-        radius_px: int,
-        step_um: float,
-        iterations: tuple[int, ...],
-        shows_target: bool = False,
+        self, pupil: KnownPupil, *, radius_px: int, step_um: float, iterations: tuple[int, ...]
     ) -> None:
-        self.shows_target = shows_target
+        self.pupil = pupil
         self.radius_px = radius_px
         self.step_um = step_um
         self.iterations = iterations
         self.spectra = KeptSpectra(self._spectrum)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, distances_um: Tensor, pupils: Sequence[Pupil]) -> Tensor:
-        """Deconvolve ``(B, 1, H, W)`` images for each target, ``(B, T, C, H, W)``.
+    def __call__(self, images: Tensor, distances_um: Tensor) -> Tensor:
+        """Deconvolve ``(B, 1, H, W)`` images for each target, ``(B, T, iterations, H, W)``.
 
-        Distances are ``(B, T, 1, 1)`` or ``(B, T, H, W)`` µm, and are brought to the next step;
-        each image has its pupil.
+        Distances are ``(B, T, 1, 1)`` or ``(B, T, H, W)`` µm, and are brought to the next step.
         """
+        steps = (distances_um.float() / self.step_um).round().int()
         with torch.autocast(images.device.type, enabled=False):
-            return torch.stack(
-                [
-                    self._by_target(image[0], distances, pupil)
-                    for image, distances, pupil in zip(
-                        images.float(), distances_um.float(), pupils, strict=True
-                    )
-                ]
-            )
+            both = zip(images.float(), steps, strict=True)
+            return torch.stack([self._by_target(image[0], each) for image, each in both])
 
-    def _by_target(self, image: Tensor, distances_um: Tensor, pupil: Pupil) -> Tensor:
-        """Deconvolve ``(H, W)`` for ``(T, 1, 1)`` or ``(T, H, W)`` distances."""
-        steps = (pupil.emitters_um(distances_um) / self.step_um).round().int()
-        total = image.new_zeros((len(steps), self.channels, *image.shape))
-        in_focus = round(-pupil.best_focus_um / self.step_um)
+    def _by_target(self, image: Tensor, steps: Tensor) -> Tensor:
+        """Deconvolve ``(H, W)`` for ``(T, 1, 1)`` or ``(T, H, W)`` distances, in steps."""
+        total = image.new_zeros((len(steps), len(self.iterations), *image.shape))
         for index in sorted(set(steps.flatten().tolist())):
-            transfer, sharp = (
-                self.spectra(pupil, each, self._shape(image)) for each in (index, in_focus)
-            )
-            estimates = self._deconvolve(image, transfer, sharp)
+            estimates = self._deconvolve(image, index)
             total = torch.where((steps == index)[:, None], estimates, total)
         return total
 
-    @property
-    def channels(self) -> int:
-        """How many images there are for a target."""
-        return len(self.iterations) + self.shows_target
-
-    def _shape(self, image: Tensor) -> tuple[int, int]:
-        return _fast_shape(image, self.radius_px)
-
-    def _deconvolve(self, image: Tensor, transfer: Tensor, sharp: Tensor) -> Tensor:
-        """Return the channels ``(C, H, W)`` for emitters in one plane.
-
-        Transfer functions are those of the image and of a plane in focus.
-        """
+    def _deconvolve(self, image: Tensor, index: int) -> Tensor:
+        """Return the estimates ``(iterations, H, W)`` for emitters in one plane."""
         height, width = image.shape
-        shape = self._shape(image)
+        shape = _fast_shape(image, self.radius_px)
+        transfer = self.spectra(index, shape, image.device)
 
         def recorded(emitters: Tensor) -> Tensor:
             blurred: Tensor = torch.fft.irfft2(torch.fft.rfft2(emitters) * transfer, s=shape)
@@ -236,15 +274,11 @@ class PupilDeconvolution:
             steps.advance(steps.start * measured / blurred)
             if iteration in self.iterations:
                 estimates.append(steps.estimate[:height, :width])
-        if self.shows_target:
-            blurred = torch.fft.irfft2(torch.fft.rfft2(steps.estimate) * sharp, s=shape)
-            as_much_light = (transfer[0, 0] / sharp[0, 0]).real
-            estimates.append(as_much_light * blurred[:height, :width])
         return torch.stack(estimates)
 
-    def _spectrum(self, pupil: Pupil, index: int, shape: tuple[int, int]) -> Tensor:
+    def _spectrum(self, index: int, shape: tuple[int, int]) -> Tensor:
         """Return the spectrum of the PSF, its centre at the first pixel, its squares' sum one."""
-        psf = pupil.psf(index * self.step_um, self.radius_px)
+        psf = self.pupil.psf(index * self.step_um, self.radius_px)
         padded = F.pad(psf, (0, shape[1] - len(psf), 0, shape[0] - len(psf)))
         centred = padded.roll((-self.radius_px, -self.radius_px), dims=(0, 1))
         return torch.as_tensor(torch.fft.rfft2(centred / (centred.square().sum().sqrt() + 1e-30)))

@@ -93,17 +93,9 @@ class Swift(RefocusingNetwork):
         return (*self.decoder.lateral_features(levels), *told)
 
     def decode(
-        self,
-        features: tuple[Tensor, ...],
-        dpm_um: Tensor,
-        *,
-        with_error: bool = False,
-        start: Tensor | None = None,
+        self, features: tuple[Tensor, ...], dpm_um: Tensor, *, with_error: bool = False
     ) -> Refocused:
-        """Refocus encoded fields by ``(B, N, T)`` or ``(B, N, T, H, W)`` µm.
-
-        With a ``start``, ``(B * T, 1, H, W)``, the network tells only how to correct it.
-        """
+        """Refocus encoded fields by ``(B, N, T)`` or ``(B, N, T, H, W)`` µm."""
         if with_error and not self.has_error:
             raise ValueError("this network has no error output")
         told = features[-1] if self.optics is not None else None
@@ -113,8 +105,6 @@ class Swift(RefocusingNetwork):
         x = self.decoder(laterals, distances, self.embedding, told)
         output = self.decoder.image(x)
         is_sinh = self.config.output == "sinh"
-        if start is not None:
-            output = output + (torch.asinh(start) if is_sinh else start)
         if is_sinh:
             output = output.clamp(-LARGEST_ASINH, LARGEST_ASINH)
         image = torch.sinh(output) if is_sinh else output

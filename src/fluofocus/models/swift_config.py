@@ -76,8 +76,3 @@ class SwiftConfig(BaseModel):
         if isinstance(self.residual_blocks, int):
             return (self.residual_blocks,) * len(self.encoder_channels)
         return self.residual_blocks
-
-
-def without_error(config: SwiftConfig) -> SwiftConfig:
-    """Return the sizes of the same network without its error output."""
-    return config.model_copy(update={"error_output": False})

@@ -6,6 +6,8 @@ out of the same microscope; the second turns what it gets into a confocal image.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
@@ -13,7 +15,7 @@ from fluofocus.models.deep_z import DeepZ, DeepZConfig
 from fluofocus.models.filtered import Filtered, FilteredConfig
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.models.swift import Swift
-from fluofocus.models.swift_config import SwiftConfig, without_error
+from fluofocus.models.swift_config import SwiftConfig
 from fluofocus.optics.microscope import Microscope
 
 
@@ -34,7 +36,7 @@ class WNet(RefocusingNetwork):
 
     config: WNetConfig
     has_intermediate = True
-    parts = ("refocusing", "sharpening")
+    PARTS: ClassVar = ("refocusing", "sharpening")
     """The two networks, as the names of their weights begin."""
 
     def __init__(self, config: WNetConfig) -> None:
@@ -97,5 +99,5 @@ def _network(config: SwiftConfig | DeepZConfig | FilteredConfig) -> Swift | Deep
     if isinstance(config, DeepZConfig):
         return DeepZ(config)
     if isinstance(config, FilteredConfig):
-        return Filtered(config.model_copy(update={"network": without_error(config.network)}))
-    return Swift(without_error(config))
+        return Filtered(config)
+    return Swift(config.model_copy(update={"error_output": False}))

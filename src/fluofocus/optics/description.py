@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -20,7 +17,8 @@ PARAMETERS = 4 + len(NOLL_INDICES)
 
 _RELATIVE_SCALE = 0.05
 _FALLOFF_SCALE = 0.2
-_SCALES_WAVES = tuple(0.1 if index == 11 else 0.03 for index in NOLL_INDICES)
+_SPHERICAL_SCALE_WAVES = 0.1
+_OTHER_SCALE_WAVES = 0.03
 
 
 def blur_parameters(microscope: Microscope, trained_for: Microscope) -> Tensor:
@@ -48,43 +46,11 @@ def blur_parameters(microscope: Microscope, trained_for: Microscope) -> Tensor:
             microscope.amplitude_falloff / _FALLOFF_SCALE,
         ]
     )
+    scale = torch.tensor(
+        [_SPHERICAL_SCALE_WAVES if n == 11 else _OTHER_SCALE_WAVES for n in NOLL_INDICES]
+    )
     waves = wavefront_rms_waves(microscope, NOLL_INDICES)
-    return torch.cat([first, waves / torch.tensor(_SCALES_WAVES)]).round(decimals=4)
-
-
-@dataclass(frozen=True)
-class ToldBlur:
-    """What `blur_parameters` say, in its own units; relative to the microscope trained for."""
-
-    relative_numerical_aperture: float
-    relative_wavelength: float
-    amplitude_falloff: float
-    noll_rms_waves: tuple[float, ...]
-
-
-def read_blur_parameters(parameters: Sequence[float]) -> ToldBlur:
-    """Read what `blur_parameters` returned; unknown optics read as none at all."""
-    _, aperture, wavelength, falloff, *scaled = parameters
-    return ToldBlur(
-        1 + _RELATIVE_SCALE * aperture,
-        1 + _RELATIVE_SCALE * wavelength,
-        _FALLOFF_SCALE * falloff,
-        tuple(value * scale for value, scale in zip(scaled, _SCALES_WAVES, strict=True)),
-    )
-
-
-def without_told_blur(microscope: Microscope) -> Microscope:
-    """Return the microscope without what `blur_parameters` say of its wavefront and falloff."""
-    return microscope.model_copy(
-        update={
-            "zernike_rms_waves": {},
-            "emitter_depth_um": 0.0,
-            "coverslip_thickness_um": microscope.design_coverslip_thickness_um,
-            "coverslip_index": microscope.design_coverslip_index,
-            "design_immersion_index": None,
-            "amplitude_falloff": 0.0,
-        }
-    )
+    return torch.cat([first, waves / scale]).round(decimals=4)
 
 
 def turned_parameters(parameters: Tensor, quarter_turns: int, mirrored: bool) -> Tensor:

@@ -24,12 +24,6 @@ def require_abilities(bundle: Model, options: Options, inputs: int) -> None:
             f"Model {card.name} was trained for one input plane but {inputs} are given: choose one "
             "with --plane (plane=), or a model trained with input_planes."
         )
-    if bundle.network.needs_optics and told_optics(card, options.microscope) is None:
-        raise FluoFocusError(
-            f"Model {card.name} has to know the aberrations of the microscope: give one that "
-            "'fluofocus calibrate' wrote with --microscope (microscope=), or use a model that "
-            "works without."
-        )
     if options.uncertainty and card.error is None:
         raise FluoFocusError(
             f"Model {card.name} has no error output: leave out --uncertainty (uncertainty=), or "

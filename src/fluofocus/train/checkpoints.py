@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.bundle import load_model, load_stack_model
-from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.stack_network import StackNetwork
 from fluofocus.models.swift_decoder import ERROR_OUTPUT
 from fluofocus.models.w_net import WNet
@@ -147,8 +146,7 @@ def load_first_weights(network: nn.Module, source: str) -> None:
 
     Of a checkpoint, the averaged weights are taken where there are any. Parts that the
     source has not keep their initial weights; an error output that the network has not is left
-    out. Networks within a network, such as the two of `w_net`, each take those of one that is like
-    them. Nothing
+    out. Both of two networks in a row take those of a network that is like each of them. Nothing
     is unpickled but tensors and plain values.
 
     Raises
@@ -162,17 +160,18 @@ def load_first_weights(network: nn.Module, source: str) -> None:
         weights = load_stack_model(source).network.state_dict()
     else:
         weights = load_model(source).network.state_dict()
-    parts = network.parts if isinstance(network, RefocusingNetwork) else ()
-    is_for_parts = bool(parts) and not any(key.startswith(parts) for key in weights)
-    if is_for_parts:
-        weights = {f"{part}.{key}": value for part in parts for key, value in weights.items()}
+    is_for_both = isinstance(network, WNet) and not any(
+        key.startswith(WNet.PARTS) for key in weights
+    )
+    if is_for_both:
+        weights = {f"{part}.{key}": value for part in WNet.PARTS for key, value in weights.items()}
     wanted = network.state_dict().keys()
     weights = {
         key: value for key, value in weights.items() if key in wanted or ERROR_OUTPUT not in key
     }
     _require_same_network(network, weights, source)
     network.load_state_dict(weights, strict=False)
-    if isinstance(network, WNet) and is_for_parts:
+    if isinstance(network, WNet) and is_for_both:
         network.darken()
 
 

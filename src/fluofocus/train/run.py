@@ -154,12 +154,6 @@ def make_training(
         restoring = restoring.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return WfconTraining(restoring, config.training)
     network = build_network(config.architecture, config.architecture_config)
-    simulation = config.simulation
-    if network.needs_optics and (simulation is None or simulation.known_optics_share < 1):
-        raise FluoFocusError(
-            "A network behind filters that takes_optics has to be told them in every field: train "
-            "it on a simulation, with known_optics_share: 1."
-        )
     if config.start_from is not None and not is_resumed:
         load_first_weights(network, config.start_from)
     network.attune(microscope)
