@@ -15,7 +15,7 @@ verbs = typer.Typer()
 
 @verb(
     verbs,
-    after_interrupt="what is computed is kept; run the same command again to go on from there.",
+    after_interrupt="finished blocks are kept; run the same command again to go on from there.",
 )
 def restore(
     stack: Annotated[
