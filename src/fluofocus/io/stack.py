@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,34 @@ def check_dims(dims: str) -> None:
         raise FluoFocusError(
             f"The axes {dims!r} cannot be used: give letters out of {AXES}, in this order, "
             "ending in YX."
+        )
+
+
+def check_counts(image: xr.DataArray) -> None:
+    """Raise `FluoFocusError` unless an image or stack has the axes and values of a recording."""
+    check_dims("".join(str(dim) for dim in image.dims))
+    if image.size == 0:
+        raise FluoFocusError(f"The image has no pixels: its shape is {image.shape}.")
+    if image.dtype.kind not in "uif":
+        raise FluoFocusError(
+            f"The image holds values of type {image.dtype}: give the camera's counts, "
+            "integers or real numbers."
+        )
+
+
+def check_is_no_name(image: object) -> None:
+    """Raise `FluoFocusError` where an image is asked for and its file's name is given."""
+    if isinstance(image, str | Path):
+        raise FluoFocusError(
+            f"{str(image)!r} is a name, not an image: read it first with fluofocus.read_stack."
+        )
+
+
+def check_pixel_size(pixel_size_um: float | None) -> None:
+    """Raise `FluoFocusError` unless a pixel size is possible, or not given."""
+    if pixel_size_um is not None and not (pixel_size_um > 0 and math.isfinite(pixel_size_um)):
+        raise FluoFocusError(
+            f"A pixel size of {pixel_size_um} µm is not possible: give one above 0."
         )
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.stack import check_dims, known_voxel_size_um, make_stack
+from fluofocus.io.stack import (
+    check_counts,
+    check_is_no_name,
+    check_pixel_size,
+    known_voxel_size_um,
+    make_stack,
+)
 from fluofocus.refocus.parsing import parse_surface
 from fluofocus.refocus.slope import warn_of_steepness
 from fluofocus.refocus.surface import Surface
@@ -42,24 +47,11 @@ def as_images(
         If the image is of no known form or holds no counts, the pixel size is impossible, or
         the image is a z stack and no plane of it was chosen.
     """
-    if pixel_size_um is not None and not (pixel_size_um > 0 and math.isfinite(pixel_size_um)):
-        raise FluoFocusError(
-            f"A pixel size of {pixel_size_um} µm is not possible: give one above 0."
-        )
-    if isinstance(image, str | Path):
-        raise FluoFocusError(
-            f"{str(image)!r} is a name, not an image: read it first with fluofocus.read_stack."
-        )
+    check_pixel_size(pixel_size_um)
+    check_is_no_name(image)
     if not isinstance(image, xr.DataArray):
         image = _from_array(np.asarray(image), pixel_size_um)
-    check_dims("".join(str(dim) for dim in image.dims))
-    if image.size == 0:
-        raise FluoFocusError(f"The image has no pixels: its shape is {image.shape}.")
-    if image.dtype.kind not in "uif":
-        raise FluoFocusError(
-            f"The image holds values of type {image.dtype}: give the camera's counts, "
-            "integers or real numbers."
-        )
+    check_counts(image)
     return _choose_planes(image, plane)
 
 

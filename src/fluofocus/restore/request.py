@@ -7,7 +7,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -16,7 +15,7 @@ from fluofocus.data.grid import MOST_RESAMPLING, PIXEL_TOLERANCE, Resample
 from fluofocus.data.planes import PlaneMixture, mixture
 from fluofocus.data.tiling import round_up
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
-from fluofocus.io.stack import check_dims
+from fluofocus.io.stack import check_counts, check_is_no_name, check_pixel_size
 from fluofocus.models.bundle import StackModel
 from fluofocus.units import AnyArray
 
@@ -31,28 +30,15 @@ def as_stack(stack: xr.DataArray | AnyArray, *, pixel_size_um: float | None) -> 
     FluoFocusError
         If it is no stack of counts, or the pixel size is impossible.
     """
-    if pixel_size_um is not None and not (pixel_size_um > 0 and math.isfinite(pixel_size_um)):
-        raise FluoFocusError(
-            f"A pixel size of {pixel_size_um} µm is not possible: give one above 0."
-        )
-    if isinstance(stack, str | Path):
-        raise FluoFocusError(
-            f"{str(stack)!r} is a name, not a stack: read it first with fluofocus.read_stack."
-        )
+    check_pixel_size(pixel_size_um)
+    check_is_no_name(stack)
     if not isinstance(stack, xr.DataArray):
         raise FluoFocusError(
             "A plain array states neither axes nor sizes: name them with "
             f"fluofocus.make_stack(array, 'ZYX', (z_um, y_um, x_um)); its shape is "
             f"{np.shape(stack)}."
         )
-    check_dims("".join(str(dim) for dim in stack.dims))
-    if stack.size == 0:
-        raise FluoFocusError(f"The stack has no voxels: its shape is {stack.shape}.")
-    if stack.dtype.kind not in "uif":
-        raise FluoFocusError(
-            f"The stack holds values of type {stack.dtype}: give the camera's counts, "
-            "integers or real numbers."
-        )
+    check_counts(stack)
     if "Z" not in stack.dims:
         stack = stack.expand_dims("Z", axis=-3)
     if "Z" in stack.coords and stack.sizes["Z"] > 1:
