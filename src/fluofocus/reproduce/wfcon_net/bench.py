@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from fluofocus.models.bundle import Model, StackModel
 from fluofocus.reproduce.reproduction import LEFT_OUT, Request
-from fluofocus.reproduce.wfcon_net.methods import Method, made, open_model
+from fluofocus.reproduce.wfcon_net.methods import CONFOCAL, Method, made, open_model
 from fluofocus.reproduce.wfcon_net.scores import Scores, score
 from fluofocus.reproduce.wfcon_net.slices import REGIONS, Field, draw_field
 from fluofocus.units import FloatArray
@@ -57,6 +58,11 @@ class Bench:
         if index < SHOWN:
             self._stacks[key] = stack
         return stack
+
+    def stacks(self, methods: Sequence[Method], index: int) -> dict[str, FloatArray]:
+        """Return what methods make of a field, by name, and the truth last."""
+        made = {method.name: self.stack(method, index) for method in methods}
+        return {**made, CONFOCAL: self.field(index).truth}
 
     def scores(self, method: Method, index: int) -> Scores:
         """Return how that compares with the truth."""

@@ -13,7 +13,6 @@ from fluofocus.reproduce.reproduction import (
 )
 from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
 from fluofocus.reproduce.wfcon_net.methods import (
-    CONFOCAL,
     DECONVOLVED,
     ITERATIONS,
     WFCON,
@@ -78,11 +77,7 @@ def _figure(bench: Bench, request: Request) -> Figure:
     rows = []
     for index in range(min(request.fields, SHOWN)):
         field = bench.field(index)
-        stacks = {
-            WIDEFIELD: bench.stack(Method(WIDEFIELD), index),
-            best.name: bench.stack(best, index),
-            CONFOCAL: field.truth,
-        }
+        stacks = bench.stacks([Method(WIDEFIELD), best], index)
         found = bench.scores(best, index)
         rows.append(
             Row(

@@ -99,7 +99,7 @@ def _draw(curves: dict[str, dict[str, Array]], depths_um: Array, path: Path) -> 
         axis.set_title(letter, loc="left", fontweight="bold")
         axis.set(xlabel="depth (µm)", ylabel=label, ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
-    sharp.legend(frameon=False, fontsize=8)
+    sharp.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     save_figure(figure, path)
 
 

@@ -17,6 +17,7 @@ from fluofocus.reproduce.reproduction import (
     models_named,
 )
 from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
+from fluofocus.reproduce.wfcon_net.columns import fields_shown
 from fluofocus.reproduce.wfcon_net.coverage import SHARE, Coverage, coverage
 from fluofocus.reproduce.wfcon_net.methods import (
     CONFOCAL,
@@ -48,7 +49,7 @@ def figure_6(request: Request, progress: Progress) -> Section:
     scores = score_fields(bench, methods, request.fields, progress)
     spectra: dict[str, list[Coverage]] = {}
     for index in range(min(request.fields, SHOWN)):
-        for name, stack in _stacks(bench, methods, index).items():
+        for name, stack in bench.stacks(methods[::-1], index).items():
             spectra.setdefault(name, []).append(_covered(bench, stack, index))
     deep_z_plus = bench.model(DEEP_Z_PLUS)
     by_distance = (
@@ -73,11 +74,6 @@ def figure_6(request: Request, progress: Progress) -> Section:
         figures=(_figure(bench, methods, spectra, request),),
         seed=SEED,
     )
-
-
-def _stacks(bench: Bench, methods: Sequence[Method], index: int) -> dict[str, FloatArray]:
-    made = {each.name: bench.stack(each, index) for each in reversed(methods)}
-    return {**made, CONFOCAL: bench.field(index).truth}
 
 
 def _covered(bench: Bench, stack: FloatArray, index: int) -> Coverage:
@@ -128,10 +124,10 @@ def _figure(
     request: Request,
 ) -> Figure:
     rows = []
-    for index in list(range(min(request.fields, SHOWN)))[1::2] or [0]:
+    for index in fields_shown(request):
         field = bench.field(index)
         plane = int(np.abs(field.depths_um - SHOWN_DEPTH_UM).argmin())
-        rows.append(Row(field.kind.name, _stacks(bench, methods, index), plane=plane))
+        rows.append(Row(field.kind.name, bench.stacks(methods[::-1], index), plane=plane))
     path = request.folder / "figure-6.png"
     sections = {name: spectra[name][0].section for name in rows[0].stacks}
     draw_columns(rows, path, sections)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fluofocus.reproduce.reproduction import (
-    Figure,
     Part,
     Progress,
     Request,
@@ -13,9 +12,9 @@ from fluofocus.reproduce.reproduction import (
     Table,
     models_named,
 )
-from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
-from fluofocus.reproduce.wfcon_net.methods import CONFOCAL, GAN, L1, VGG, WFCON, WIDEFIELD, Method
-from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
+from fluofocus.reproduce.wfcon_net.bench import SEED, open_bench
+from fluofocus.reproduce.wfcon_net.columns import draw_methods
+from fluofocus.reproduce.wfcon_net.methods import GAN, L1, VGG, WFCON, WIDEFIELD, Method
 from fluofocus.reproduce.wfcon_net.scores import FINE_PER_UM, Scores, with_interval
 from fluofocus.reproduce.wfcon_net.setting import SCORED, described, patches_named
 from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table
@@ -43,7 +42,7 @@ def figure_7(request: Request, progress: Progress) -> Section:
             score_table("Against the confocal stacks", scores, PAPER),
             _table_of_detail(scores),
         ),
-        figures=(_figure(bench, methods, request),),
+        figures=(draw_methods(bench, methods, request, "figure-7.png"),),
         seed=SEED,
     )
 
@@ -60,17 +59,6 @@ def _table_of_detail(scores: Mapping[str, Sequence[Scores]]) -> Table:
         ("", "fine detail"),
         tuple(rows),
     )
-
-
-def _figure(bench: Bench, methods: Sequence[Method], request: Request) -> Figure:
-    rows = []
-    for index in list(range(min(request.fields, SHOWN)))[1::2] or [0]:
-        field = bench.field(index)
-        stacks = {each.name: bench.stack(each, index) for each in methods}
-        rows.append(Row(field.kind.name, {**stacks, CONFOCAL: field.truth}))
-    path = request.folder / "figure-7.png"
-    draw_columns(rows, path)
-    return Figure(path, "Planes rich in detail, and x–z sections along the dotted line.")
 
 
 PART = Part("Figure 7, losses", figure_7, fields=4)

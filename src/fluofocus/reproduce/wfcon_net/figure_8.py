@@ -174,7 +174,7 @@ def _draw(pairs: Mapping[str, Sequence[Pair]], path: Path) -> None:
     errors.set_title("a", loc="left")
     errors.set(ylabel="axial error (planes)", ylim=(0, None), xlim=(-0.5, len(pairs) - 0.5))
     errors.set_xticks(range(len(pairs)), list(pairs))
-    profiles[0].legend(frameon=False, fontsize=8, loc="center left")
+    profiles[-1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     for axis in (errors, *profiles):
         axis.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from fluofocus.reproduce.reproduction import (
-    Figure,
     Part,
     Progress,
     Request,
@@ -13,9 +12,9 @@ from fluofocus.reproduce.reproduction import (
     Table,
     models_named,
 )
-from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
-from fluofocus.reproduce.wfcon_net.methods import ALL_PLANES, CONFOCAL, WFCON, WIDEFIELD, Method
-from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
+from fluofocus.reproduce.wfcon_net.bench import SEED, open_bench
+from fluofocus.reproduce.wfcon_net.columns import draw_methods
+from fluofocus.reproduce.wfcon_net.methods import ALL_PLANES, WFCON, WIDEFIELD, Method
 from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
 from fluofocus.reproduce.wfcon_net.setting import SCORED, described
 from fluofocus.reproduce.wfcon_net.slices import STEP_UM
@@ -36,6 +35,8 @@ def figure_9(request: Request, progress: Progress) -> Section:
     roles = [method.role for method in bench.present(ALL_PLANES, WFCON)]
     methods = [Method(role, every) for role in (*roles, WIDEFIELD) for every in EVERY]
     scores = score_fields(bench, methods, request.fields, progress)
+    best = (roles or [WIDEFIELD])[-1]
+    shown = [Method(WIDEFIELD, EVERY[-1]), *(Method(best, every) for every in EVERY)]
     return Section(
         title="Figure 9: fewer planes",
         paragraphs=(
@@ -50,7 +51,7 @@ def figure_9(request: Request, progress: Progress) -> Section:
             score_table("Against the confocal stacks", scores, PAPER),
             _table_of_losses([*roles, WIDEFIELD], scores),
         ),
-        figures=(_figure(bench, request, roles),),
+        figures=(draw_methods(bench, shown, request, "figure-9.png"),),
         seed=SEED,
     )
 
@@ -76,19 +77,6 @@ def _table_of_losses(roles: list[str], scores: dict[str, list[Scores]]) -> Table
     rows.append(("paper", *(f"{value:.4f}" for value in lost)))
     header = [f"{metric}, every {nth}" for nth in ("2nd", "4th") for metric in ("RMSE", "SSIM")]
     return Table("What is lost without the other planes", ("", *header), tuple(rows))
-
-
-def _figure(bench: Bench, request: Request, roles: list[str]) -> Figure:
-    shown = roles[-1:] or [WIDEFIELD]
-    methods = [Method(WIDEFIELD, EVERY[-1]), *(Method(shown[0], every) for every in EVERY)]
-    rows = []
-    for index in range(min(request.fields, SHOWN))[1::2] or [0]:
-        field = bench.field(index)
-        stacks = {each.name: bench.stack(each, index) for each in methods}
-        rows.append(Row(field.kind.name, {**stacks, CONFOCAL: field.truth}))
-    path = request.folder / "figure-9.png"
-    draw_columns(rows, path)
-    return Figure(path, "Planes rich in detail, and x–z sections along the dotted line.")
 
 
 PART = Part("Figure 9, fewer planes", figure_9, fields=4)
