@@ -379,11 +379,23 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "thesis.txt").write_text("precious")
     (tmp_path / "d.ome.zarr").write_text("a file")
+    (tmp_path / "e.ome.tif").write_text("no image")
 
-    for name in ("a.ome.zarr", "b.ome.zarr", "c.ome.tif", "d.ome.zarr"):
+    for name in ("a.ome.zarr", "b.ome.zarr", "c.ome.tif", "d.ome.zarr", "e.ome.tif"):
         with pytest.raises(FluoFocusError, match=name):
             writer_for(tmp_path / name, image)
     assert len(list(tmp_path.rglob("thesis.txt"))) == 3
+
+
+def test_recordings_of_other_software_are_not_replaced(tmp_path: Path) -> None:
+    image = numbers(2, 5, 6)
+    tifffile.imwrite(tmp_path / "a.ome.tif", image, metadata={"axes": "ZYX"}, software="camera")
+    zarr.create_group(tmp_path / "a.ome.zarr").create_array("0", data=image)
+    for name in FORMATS:
+        before = contents(tmp_path / name)
+        with pytest.raises(FluoFocusError, match=f"{name} exists and was not written by FluoFocus"):
+            write_stack(tmp_path / name, make_stack(image + 1, "ZYX", None))
+        assert contents(tmp_path / name) == before
 
 
 # ---- trouble ------------------------------------------------------------------------------

@@ -28,8 +28,16 @@ PIXELS = "0"
 """Name of the array in the group of an OME-Zarr."""
 
 
+SOFTWARE = "FluoFocus"
+"""What a TIFF says that it was written by."""
+
+
 class PixelStore(Protocol):
     """An image file under construction."""
+
+    @staticmethod
+    def wrote(path: Path) -> bool:
+        """Tell whether an existing file was written so."""
 
     @staticmethod
     def create(path: Path, header: Header) -> None:
@@ -56,6 +64,15 @@ class TiffStore:
     """
 
     @staticmethod
+    def wrote(path: Path) -> bool:
+        """Tell whether an existing file names this software."""
+        try:
+            with tifffile.TiffFile(path) as tiff:
+                return bool(tiff.pages.first.software == SOFTWARE)
+        except (OSError, ValueError, tifffile.TiffFileError):
+            return False
+
+    @staticmethod
     def create(path: Path, header: Header) -> None:
         """Write the metadata, and check that the disk has room for the pixels."""
         needed = math.prod(header.shape) * header.dtype.itemsize
@@ -72,7 +89,7 @@ class TiffStore:
             byteorder="<",
             ome=True,
             photometric="minisblack",
-            software="FluoFocus",
+            software=SOFTWARE,
             metadata=_ome_metadata(header),
         )
 
@@ -110,6 +127,14 @@ class TiffStore:
 
 class ZarrStore:
     """An OME-Zarr 0.5 with one resolution level, in chunks of one plane or less."""
+
+    @staticmethod
+    def wrote(path: Path) -> bool:
+        """Tell whether an existing group has metadata of this software."""
+        try:
+            return OWN_KEY in zarr.open_group(path, mode="r").attrs
+        except (OSError, ValueError):
+            return False
 
     @staticmethod
     def create(path: Path, header: Header) -> None:
@@ -186,7 +211,7 @@ def _ome_metadata(header: Header) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "axes": header.dims,
         "UUID": header.uuid(),
-        "Creator": "FluoFocus",
+        "Creator": SOFTWARE,
         "CommentAnnotation": {
             "Namespace": OWN_NAMESPACE,
             "Value": json.dumps(header.own_metadata, sort_keys=True, allow_nan=False),

@@ -23,7 +23,6 @@ from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io.header import Header
 from fluofocus.io.journal import Journal, PlaneIndex, Region
 from fluofocus.io.partial import HEADER, IMAGE, JOURNAL, REPLACED, check_own_folder, disk_errors
-from fluofocus.io.read_zarr import is_zarr
 from fluofocus.io.shared import SharedWriter
 from fluofocus.io.stack import (
     VoxelSize,
@@ -295,5 +294,9 @@ def _check_destination(path: Path) -> None:
     if path.exists() and path.is_dir() != (store is ZarrStore):
         kind = "a folder" if path.is_dir() else "a file"
         raise FluoFocusError(f"{path} exists and is {kind}: choose another name.")
-    if path.is_dir() and any(path.iterdir()) and not is_zarr(path):
-        raise FluoFocusError(f"{path} is a folder of other things: choose another name.")
+    is_empty_folder = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not is_empty_folder and not store.wrote(path):
+        raise FluoFocusError(
+            f"{path} exists and was not written by FluoFocus: choose another name, or delete it "
+            "first."
+        )
