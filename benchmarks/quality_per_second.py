@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from operations import gflop
 from pages import publish
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -39,7 +40,8 @@ from fluofocus.train.regression import RegressionTraining
 HELD_OUT_SEED = 9_500_000
 HELD_OUT_BATCHES = 24
 SAVE_EVERY_S = 300.0
-DISTANCES_UM = ((1.0, 4.0), (4.0, 7.0), (7.0, 10.0))
+DISTANCES_UM = ((2.0, 4.0), (4.0, 6.0), (6.0, 8.0), (8.0, 10.0))
+COST_SIDE_PX, COST_PLANES = 256, 41
 KINDS = ("beads", "nuclei", "filaments")
 
 
@@ -85,8 +87,7 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
     """Train one network for its time and write its scores."""
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    architecture, *rest = what.split(" ", 1)
-    sizes, scheme = _json_pair(rest[0] if rest else "{}")
+    architecture, sizes, scheme = parsed(what)
     config, microscope = load_train_config(arguments.config)
     torch.manual_seed(arguments.seed)
     network = build_network(architecture, sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,12 +139,13 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
     (arguments.folder / f"{name}.json").write_text(json.dumps(scores) + "\n")
 
 
-def _json_pair(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read one or two JSON objects that follow each other."""
+def parsed(what: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Read an architecture's name and one or two JSON objects that follow it."""
+    architecture, _, text = what.partition(" ")
     decoder = json.JSONDecoder()
-    first, end = decoder.raw_decode(text)
+    sizes, end = decoder.raw_decode(text or "{}")
     rest = text[end:].strip()
-    return first, json.loads(rest) if rest else {}
+    return architecture, sizes, json.loads(rest) if rest else {}
 
 
 def _images(config: TrainConfig) -> SimulationConfig:
@@ -193,14 +195,23 @@ def table(results: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
         "",
         f"Written by `{shlex.join(['python', *sys.argv])}`.",
         f"Share of the gap to the true plane that is closed, {HELD_OUT_BATCHES * 8} held-out "
-        f"fields of each kind, {arguments.minutes:g} minutes of one core for each network.",
+        f"fields of each kind, {arguments.minutes:g} minutes of one core for each network. "
+        f"Operations are those of {COST_PLANES} planes of {COST_SIDE_PX}² pixels from one image.",
         "",
-        "| network | parameters | steps | " + " | ".join(columns) + " |",
-        "|---" * (3 + len(columns)) + "|",
+        "| network | trained | parameters | GFLOP | steps | " + " | ".join(columns) + " |",
+        "|---" * (5 + len(columns)) + "|",
     ]
     for result in results:
+        architecture, sizes, _ = parsed(result["what"])
+        network = build_network(architecture, sizes).eval()
         cells = [f"{gap:.3f}" for kind in KINDS for gap in result["gap_closed"][kind]]
-        head = [result["name"], f"{result['parameters'] / 1e6:.2f} M", str(result["steps"])]
+        head = [
+            result["name"],
+            f"`{result['what']}`",
+            f"{result['parameters'] / 1e6:.2f} M",
+            f"{gflop(network, COST_SIDE_PX, COST_PLANES):.3g}",
+            str(result["steps"]),
+        ]
         lines.append("| " + " | ".join([*head, *cells]) + " |")
     return "\n".join(lines) + "\n"
 

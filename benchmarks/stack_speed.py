@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from operations import gflop
 from pages import publish
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from fluofocus.data.tiling import tiles
 from fluofocus.heap import kept_heap
@@ -72,15 +72,8 @@ class Stack:
         return time.perf_counter() - start
 
     def gflop(self, side: int, planes: int) -> float:
-        """Count the operations of a stack (a multiply-add is two)."""
-        image = torch.zeros(1, 1, 256, 256, device=self.device)
-        z_um = torch.zeros(1, device=self.device)
-        with FlopCounterMode(display=False) as encode:
-            features = self.network.encode(image)
-        with FlopCounterMode(display=False) as decode:
-            self.network.decode(features, z_um.view(1, 1, 1))
-        flops = encode.get_total_flops() + planes * decode.get_total_flops()
-        return flops * (side / 256) ** 2 / 1e9
+        """Count the operations of a stack."""
+        return gflop(self.network, side, planes)
 
 
 @contextmanager
