@@ -14,6 +14,7 @@ import torch
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io import read_stack, write_stack
+from fluofocus.io.shared import SharedWriter
 from fluofocus.models.bundle import save_model
 from fluofocus.refocus import cluster, engine, refocus_to_file, tilt
 
@@ -269,9 +270,9 @@ def test_an_output_that_no_worker_sees_or_another_run_owns_is_not_written(movie,
     block = np.zeros((160, 100), np.float32)
     everywhere = (slice(None), slice(None))
     with pytest.raises(FluoFocusError, match="Another run"):
-        cluster.SharedWriter(partial, header + " ").write_region((0, 0), *everywhere, block)
+        SharedWriter(partial, header + " ").write_region((0, 0), *everywhere, block)
     with pytest.raises(FluoFocusError, match="that all machines reach"):
-        cluster.SharedWriter(tmp_path / "no", header).write_region((0, 0), *everywhere, block)
+        SharedWriter(tmp_path / "no", header).write_region((0, 0), *everywhere, block)
 
 
 def interrupt(done: int, total: int) -> None:

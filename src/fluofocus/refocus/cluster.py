@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import queue
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.heap import kept_heap
-from fluofocus.io.shared import SharedWriter
 from fluofocus.io.writers import StackWriter
-from fluofocus.models.bundle import Model, load_model, shipped_models
+from fluofocus.models.bundle import Model, shipped_models
 from fluofocus.models.device import choose_device
-from fluofocus.models.network import RefocusingNetwork
-from fluofocus.prepare.normalise import Normalisation
-from fluofocus.refocus.job import Job, field_normalisation
-from fluofocus.refocus.network import make_network
+from fluofocus.refocus.cluster_worker import Recipe, as_it_is, compute_share, portable, said_by
+from fluofocus.refocus.job import Job
 from fluofocus.refocus.shares import regions, share_out
-from fluofocus.refocus.work import FrameWork, Progress, compute, pending_work
+from fluofocus.refocus.work import Progress, pending_work
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -61,7 +53,7 @@ class Cluster:
         answers = self.client.run(choose_device, name, on_error="return")
         for address, answer in answers.items():
             if isinstance(answer, FluoFocusError):
-                raise _at(address, answer)
+                raise said_by(address, answer)
         found = {answer for answer in answers.values() if isinstance(answer, torch.device)}
         return found.pop() if len(found) == 1 else torch.device("cpu")
 
@@ -82,9 +74,9 @@ class Cluster:
         shares = share_out(job, pending, len(self.client.nthreads()))
         # a task, not scattered data: it is made again if the workers that hold it die
         recipe = self.client.submit(
-            _as_it_is, _Recipe(_portable(job), self.model, ensemble, writer.shared()), pure=False
+            as_it_is, Recipe(portable(job), self.model, ensemble, writer.shared()), pure=False
         )
-        futures = self.client.map(_compute_share, shares, recipe=recipe, pure=False)
+        futures = self.client.map(compute_share, shares, recipe=recipe, pure=False)
         waited_for = {
             future.key: (future, share) for future, share in zip(futures, shares, strict=True)
         }
@@ -223,85 +215,3 @@ def _raise_if_failed(future: Future[None]) -> None:
 
 def _lost_scheduler() -> FluoFocusError:
     return FluoFocusError(f"The Dask scheduler is lost: start it and its workers ({_KEPT}).")
-
-
-# What follows runs at the workers.
-
-_one_at_a_time = threading.Lock()
-"""The tasks of one worker take turns: each uses all of its threads, and the memory budget."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Recipe:
-    """What all shares of a run have in common."""
-
-    job: Job
-    model: str
-    ensemble: bool
-    writer: SharedWriter
-
-
-def _as_it_is(recipe: _Recipe) -> _Recipe:
-    return recipe
-
-
-def _portable(job: Job) -> Job:
-    """Return a job without its network, which each worker loads for itself."""
-    return replace(job, network=cast(RefocusingNetwork, None))
-
-
-def _compute_share(share: FrameWork, recipe: _Recipe) -> None:
-    """Compute and write a share."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    with _one_at_a_time, kept_heap():
-        torch.set_num_threads(worker.state.nthreads)  # counts in the thread that sets it
-        try:
-            job, dpm_um = _ready(recipe)
-            image = _frame(recipe, share.frame, share.normalisation)
-            for _ in compute(job, dpm_um, image, share, recipe.writer):
-                pass
-        except FluoFocusError as error:
-            raise _at(worker.address, error) from error
-
-
-@lru_cache(maxsize=1)
-def _ready(recipe: _Recipe) -> tuple[Job, Tensor]:
-    """Return the job with its network on the worker's device, and the targets in µm."""
-    bundle = load_model(recipe.model)
-    if bundle.card.weights_sha256 != recipe.job.provenance["model"]["sha256"]:
-        raise FluoFocusError(
-            f"The model {recipe.model} is not the same file here: copy it to all machines."
-        )
-    network = make_network(bundle, ensemble=recipe.ensemble).to(recipe.job.device)
-    job = replace(recipe.job, network=network)
-    return job, job.padded_dpm()
-
-
-@lru_cache(maxsize=1)
-def _frame(recipe: _Recipe, frame: tuple[int, ...], normalisation: Normalisation) -> Tensor:
-    """Return a frame as the network takes it, and make sure that it is the right one."""
-    try:
-        planes = recipe.job.read(frame)
-        found = field_normalisation(planes)
-    except (OSError, FluoFocusError) as error:
-        raise _other_image() from error
-    # a Zarr that is not there reads as zeros; other processors may round otherwise
-    if not (
-        math.isclose(found.background, normalisation.background, rel_tol=1e-6)
-        and math.isclose(found.scale, normalisation.scale, rel_tol=1e-6)
-    ):
-        raise _other_image()
-    return recipe.job.prepare(planes, normalisation)
-
-
-def _other_image() -> FluoFocusError:
-    return FluoFocusError(
-        "The image cannot be read, or is another one here: keep it, unchanged, in a folder that "
-        "all machines reach by the same name."
-    )
-
-
-def _at(address: str, error: FluoFocusError) -> FluoFocusError:
-    return FluoFocusError(f"{error} (So says worker {address}.)")
