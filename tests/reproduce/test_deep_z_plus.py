@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fluofocus.errors import FluoFocusError
@@ -41,12 +40,6 @@ def test_the_shipped_model_beats_the_scan_and_plain_deep_z(
     assert json.loads((tmp_path / "tables.json").read_text())[0]["rows"] == [
         list(row) for row in overall.rows
     ]
-
-
-def test_a_stack_is_brought_to_the_truth_by_gain_and_offset() -> None:
-    truth = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)
-    brought = deep_z_plus._brought_to(truth, truth * 40 + 100)
-    np.testing.assert_allclose(brought, truth, atol=1e-4)
 
 
 def test_parts_and_models_that_do_not_suit_are_refused(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ scan; the confocal scan is the truth that all are compared with.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +30,7 @@ from fluofocus.reproduce.reproduction import (
     Section,
     Table,
 )
+from fluofocus.reproduce.statistics import brought_to, with_interval
 from fluofocus.simulate.draws import OpticsDraws
 from fluofocus.simulate.stack import simulate_stack
 from fluofocus.units import FloatArray
@@ -77,7 +77,7 @@ def figure_5(request: Request, progress: Progress) -> Section:
     for number, field in enumerate(_fields(request), start=1):
         for name, stack in field.others.items():
             scores.setdefault(name, []).append(_scores(stack, field.confocal))
-            best = _brought_to(field.confocal, stack)
+            best = brought_to(field.confocal, stack)
             fitted.setdefault(name, []).append(_scores(best, field.confocal))
         if number == 1:
             figures = _figures(field, request)
@@ -156,12 +156,6 @@ def _normalised(stack: FloatArray) -> FloatArray:
     return normalisation_from_image(fuse(stack).image).apply(stack)
 
 
-def _brought_to(truth: FloatArray, stack: FloatArray) -> FloatArray:
-    """Apply the gain and the offset with the least squared error from the truth."""
-    gain, offset = np.polyfit(stack.ravel().astype(float), truth.ravel().astype(float), 1)
-    return np.asarray(stack * gain + offset, dtype=np.float32)
-
-
 def _scores(stack: FloatArray, confocal: FloatArray) -> FloatArray:
     """Return ``(metrics, planes)``."""
     output, truth = (torch.from_numpy(np.array(x)) for x in (stack, confocal))
@@ -172,7 +166,7 @@ def _table(caption: str, scores: Mapping[str, list[FloatArray]]) -> Table:
     rows = []
     for name, each in scores.items():
         by_field = np.stack(each).mean(axis=2)
-        rows.append((name, *(_with_interval(column) for column in by_field.T)))
+        rows.append((name, *(with_interval(column) for column in by_field.T)))
     return Table(
         f"{caption}: means over planes and fields, and their 95 % intervals",
         ("", "RMSE", "SSIM", "correlation"),
@@ -196,17 +190,6 @@ def _table_by_distance(scores: Mapping[str, list[FloatArray]]) -> Table:
         ("", *(f"±{z:g} µm" if z else "0" for z in distances)),
         tuple(rows),
     )
-
-
-def _with_interval(values: FloatArray) -> str:
-    """Return a mean and half of its 95 % interval (Student's t), if there are several values."""
-    from scipy.stats import t
-
-    mean = float(values.mean())
-    if len(values) < 2:
-        return f"{mean:.4f}"
-    half = float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-    return f"{mean:.4f} ± {half:.4f}"
 
 
 def _figures(field: _Field, request: Request) -> list[Figure]:

@@ -16,6 +16,7 @@ from fluofocus.reproduce.reproduction import (
     Table,
     models_named,
 )
+from fluofocus.reproduce.statistics import with_interval
 from fluofocus.reproduce.wfcon_net.bench import SEED, SHOWN, Bench, open_bench
 from fluofocus.reproduce.wfcon_net.columns import fields_shown
 from fluofocus.reproduce.wfcon_net.coverage import SHARE, Coverage, coverage
@@ -30,7 +31,7 @@ from fluofocus.reproduce.wfcon_net.methods import (
     groups,
 )
 from fluofocus.reproduce.wfcon_net.panels import Row, draw_columns
-from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
+from fluofocus.reproduce.wfcon_net.scores import Scores
 from fluofocus.reproduce.wfcon_net.setting import SCORED, described, patches_named
 from fluofocus.reproduce.wfcon_net.slices import STEP_UM
 from fluofocus.reproduce.wfcon_net.tables import mean_by_plane, score_fields, score_table

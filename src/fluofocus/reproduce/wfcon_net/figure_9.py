@@ -12,10 +12,11 @@ from fluofocus.reproduce.reproduction import (
     Table,
     models_named,
 )
+from fluofocus.reproduce.statistics import with_interval
 from fluofocus.reproduce.wfcon_net.bench import SEED, open_bench
 from fluofocus.reproduce.wfcon_net.columns import draw_methods
 from fluofocus.reproduce.wfcon_net.methods import ALL_PLANES, WFCON, WIDEFIELD, Method
-from fluofocus.reproduce.wfcon_net.scores import Scores, with_interval
+from fluofocus.reproduce.wfcon_net.scores import Scores
 from fluofocus.reproduce.wfcon_net.setting import SCORED, described
 from fluofocus.reproduce.wfcon_net.slices import STEP_UM
 from fluofocus.reproduce.wfcon_net.tables import score_fields, score_table

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +10,8 @@ import torch
 
 from fluofocus.measure.image import rmse, ssim
 from fluofocus.measure.sharpness import sharpness
-from fluofocus.units import AnyArray, FloatArray
+from fluofocus.reproduce.statistics import brought_to
+from fluofocus.units import FloatArray
 
 Array = npt.NDArray[np.float64]
 FINE_PER_UM = (1.0, 3.0)
@@ -72,14 +71,6 @@ def _compared(stack: torch.Tensor, fitted: torch.Tensor, truth: torch.Tensor) ->
     return tuple(each.double().numpy() for each in (*scores, sharp.signal, sharp.background))
 
 
-def brought_to(truth: FloatArray, stack: FloatArray) -> FloatArray:
-    """Apply the gain and the offset with the least squared error from the truth."""
-    centred = stack - stack.mean()
-    spread = float(np.square(centred).mean())
-    gain = float((centred * truth).mean()) / spread if spread > 0 else 0.0
-    return np.asarray(gain * centred + truth.mean(), np.float32)
-
-
 def fine_detail(stack: FloatArray, pixel_um: float) -> Array:
     """Sum each plane's amplitude spectrum over `FINE_PER_UM`, tapered to the sides."""
     window = [np.hanning(size + 2)[1:-1] for size in stack.shape[1:]]
@@ -93,15 +84,3 @@ def fine_detail(stack: FloatArray, pixel_um: float) -> Array:
     return np.array(
         [np.abs(np.fft.rfft2((plane - plane.mean()) * taper))[is_fine].sum() for plane in stack]
     )
-
-
-def with_interval(values: Sequence[float] | AnyArray, digits: int = 4) -> str:
-    """Return a mean and half of its 95 % interval (Student's t), if there are several values."""
-    from scipy.stats import t
-
-    found = np.asarray(values, float)
-    mean = f"{found.mean():.{digits}f}"
-    if len(found) < 2:
-        return mean
-    half = t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
-    return f"{mean} ± {half:.{digits}f}"

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fluofocus.reproduce.reproduction import Progress, Table
+from fluofocus.reproduce.statistics import with_interval
 from fluofocus.reproduce.wfcon_net.bench import Bench
 from fluofocus.reproduce.wfcon_net.methods import Method
-from fluofocus.reproduce.wfcon_net.scores import Array, Scores, with_interval
+from fluofocus.reproduce.wfcon_net.scores import Array, Scores
 
 HEADER = ("", "RMSE", "paper", "SSIM", "paper", "fitted RMSE", "fitted SSIM")
 
