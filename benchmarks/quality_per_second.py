@@ -116,7 +116,9 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
         used_s = time.process_time() - started
         if used_s - saved_s > SAVE_EVERY_S or used_s >= budget_s:
             content = {"training": training.state_dict(), "optimizer": optimizer.state_dict()}
-            torch.save(content | {"step": step, "used_s": used_s}, state)
+            draft = state.with_suffix(".draft")
+            torch.save(content | {"step": step, "used_s": used_s}, draft)
+            draft.replace(state)
             saved_s = used_s
             print(f"{name}: step {step}, {used_s / 60:.0f} minutes", file=sys.stderr, flush=True)
         if used_s >= budget_s:
