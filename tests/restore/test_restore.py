@@ -1,5 +1,6 @@
 """Stacks of all kinds and sizes: what comes out, and what is said and refused."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -92,11 +93,11 @@ def test_tiles_of_a_network_without_statistics_are_larger(random_model: Make) ->
     for normalisation in ("instance", "batch"):
         model = random_model({"crop_px": 128, "planes": 8}, normalisation=normalisation)
         cut = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, frames=1, memory_gb=16)
-        tiles[normalisation] = tuple(len(axis[0].weight) for axis in (cut.z, cut.y, cut.x))
+        tiles[normalisation] = cut.tile
     assert tiles == {"instance": (8, 128, 128), "batch": (32, 256, 256)}
     model = random_model({"crop_px": 128, "planes": 8}, normalisation="batch")
     small = plan.make_plan(model, grid, every_um(1.0), recorded_bytes=2, frames=1, memory_gb=1.5)
-    assert len(small.z[0].weight) * len(small.y[0].weight) ** 2 < 32 * 256**2
+    assert math.prod(small.tile) < 32 * 256**2
 
 
 @pytest.mark.parametrize("more", [{"recorded_bytes": 4}, {"planes": every_um(0.2)}])
@@ -165,6 +166,25 @@ def test_a_file_is_the_same_and_resumes(
     restore_to_file(stack, tmp_path / "m.safetensors", part)
     assert 0 not in computed  # its planes are all there
     assert read_stack(part).values.tobytes() == read_stack(whole).values.tobytes()
+
+
+def test_tiles_of_another_size_are_not_mixed_into_a_file(
+    random_model: Make, random_stack: Make, tmp_path: Path
+) -> None:
+    save_model(random_model({"crop_px": 32}, normalisation="batch"), tmp_path / "m.safetensors")
+    stack = random_stack(32, 64, 64)
+    part = tmp_path / "part.ome.tif"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        restore_to_file(stack, tmp_path / "m.safetensors", part, memory_gb=0.65, progress=stop)
+    with pytest.warns(FluoFocusWarning, match="started anew"):
+        restore_to_file(stack, tmp_path / "m.safetensors", part, memory_gb=1.0)
+    expected = restore(stack, tmp_path / "m.safetensors", memory_gb=1.0)
+    np.testing.assert_array_equal(read_stack(part).values, expected.values)
+    assert read_stack(part).attrs["provenance"]["tile_zyx"] == [32, 64, 64]
 
 
 def test_planes_twice_as_far_apart_are_interpolated(random_model: Make, random_stack: Make) -> None:

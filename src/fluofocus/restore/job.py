@@ -154,7 +154,7 @@ def prepare_job(
         device,
         plan,
         normalisations,
-        _provenance(images, bundle, planes, grid, normalisations),
+        _provenance(images, bundle, planes, grid, plan, normalisations),
     )
 
 
@@ -178,6 +178,7 @@ def _provenance(
     bundle: StackModel,
     planes: Planes,
     grid: Grid,
+    plan: Plan,
     normalisations: list[Normalisation],
 ) -> dict[str, Any]:
     card = bundle.card
@@ -187,6 +188,7 @@ def _provenance(
         "input": None if images.name is None else str(images.name),
         "output_modality": card.training.target_modality,
         "normalisation": [dataclasses.asdict(each) for each in normalisations],
+        "tile_zyx": list(plan.tile),
     }
     if images.attrs.get("provenance"):
         record["input_provenance"] = images.attrs["provenance"]

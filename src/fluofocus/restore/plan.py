@@ -41,6 +41,11 @@ class Plan:
     x: list[BlendedSpan]
 
     @property
+    def tile(self) -> Extent:
+        """Voxels of a tile."""
+        return Extent(*(len(axis[0].weight) for axis in (self.z, self.y, self.x)))
+
+    @property
     def tiles_per_block(self) -> int:
         """How many tiles there are side by side."""
         return len(self.y) * len(self.x)
@@ -87,9 +92,9 @@ def make_plan(
     depth = len(planes.lower)
     for tile in _sizes(patch, network):
         plan = _cut(tile, patch, network, grid, depth)
-        tiles_bytes = TILES_AT_ONCE * per_voxel * _tile_voxels(plan)
+        tiles_bytes = TILES_AT_ONCE * per_voxel * math.prod(plan.tile)
         recorded = _recorded_voxels(plan, grid, planes) * recorded_bytes
-        seen = len(plan.z[0].weight) * math.prod(grid.padded_yx) * FLOAT_BYTES
+        seen = plan.tile.z * math.prod(grid.padded_yx) * FLOAT_BYTES
         # a block is prepared of what was recorded, while the next one is read; then the
         # network's tiles of it add up to as many planes
         reading = READING_COPIES * recorded if len(plan.z) * frames > 1 else 0
@@ -123,10 +128,6 @@ def _cut(tile: Extent, patch: Extent, network: StackNetwork, grid: Grid, depth: 
         )
     )
     return Plan(z, y, x)
-
-
-def _tile_voxels(plan: Plan) -> int:
-    return math.prod(len(axis[0].weight) for axis in (plan.z, plan.y, plan.x))
 
 
 def _recorded_voxels(plan: Plan, grid: Grid, planes: PlaneMixture) -> int:
