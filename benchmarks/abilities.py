@@ -67,8 +67,10 @@ def several_planes(model: Model, arguments: argparse.Namespace) -> list[str]:
             results = {"one": one, "maximum": np.maximum(one, other), "both": both}
             for name, result in results.items():
                 errors[name].append(float(np.mean((result - truth) ** 2)))
-        one, maximum, both = (float(np.sqrt(np.mean(errors[name]))) for name in errors)
-        lines.append(f"| {where} | {one:.1f} | {maximum:.1f} | {both:.1f} | {both / maximum:.2f} |")
+        rmse = {name: float(np.sqrt(np.mean(squares))) for name, squares in errors.items()}
+        ratio = rmse["both"] / rmse["maximum"]
+        cells = " | ".join(f"{value:.1f}" for value in rmse.values())
+        lines.append(f"| {where} | {cells} | {ratio:.2f} |")
     return lines
 
 
@@ -107,7 +109,9 @@ def _coverage_row(
     calibration = model.card.error
     assert calibration is not None, "this model has no error output"
     width = calibration.half_widths[calibration.probabilities.index(0.9)]
-    shares, bright_shares, expected, true = [], [], 0.0, 0.0
+    shares: list[float] = []
+    bright_shares: list[float] = []
+    expected, true = 0.0, 0.0
     distances = [-8.0, -4.0, -1.0, 1.0, 4.0, 8.0]
     for field in fields(phantom, where, SEED + 3000, photons, arguments):
         for start in (-2.0, 2.0):

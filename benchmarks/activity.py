@@ -50,12 +50,12 @@ RECORDINGS = (("sparse", 810_000), ("sparse", 810_001), ("sparse", 810_002), ("d
 
 
 WAYS = {
-    "known": {},
-    "known, less haze": {"less_haze": True},
-    "watershed": {},
-    "watershed, less haze": {"less_haze": True},
+    "known": False,
+    "known, less haze": True,
+    "watershed": False,
+    "watershed, less haze": True,
 }
-"""Where neurons come from, and options of the analysis."""
+"""Where neurons come from, and whether the analysis takes haze away."""
 
 
 def recorded(field: Field, seed: int, frames: int) -> ActivityTimeLapse:
@@ -96,7 +96,7 @@ def analysed(lapse: ActivityTimeLapse, way: str, motion: FrameMotion) -> NeuronA
         motion=motion,
         voxel_size_um=voxel,
         active=ACTIVE,
-        **WAYS[way],
+        less_haze=WAYS[way],
     )
 
 

@@ -28,6 +28,7 @@ from fluofocus.measure.sharpness import sharpness
 from fluofocus.optics.microscope import preset
 from fluofocus.simulate.brain_slice import BrainSlice
 from fluofocus.simulate.pair import PairImaging, StackPair
+from fluofocus.simulate.stack import SimulatedStack
 from fluofocus.units import FloatArray
 
 MICROSCOPE = "nikon-60x-1.4-oil"
@@ -68,11 +69,11 @@ def measured(slice_of_brain: BrainSlice, images: PairImaging, slices: int) -> Me
         stacks = (torch.from_numpy(each.counts.astype(np.float32)) for each in both(pair))
         contrasts.append([sharpness(stack).contrast.numpy() for stack in stacks])
     widefield, confocal = np.mean(contrasts, axis=0)
-    depths_um = np.array(images.planes_um) + slice_of_brain.thickness_um / 2
+    depths_um = np.asarray(images.planes_um, np.float32) + slice_of_brain.thickness_um / 2
     return Measured(depths_um, widefield, confocal)
 
 
-def both(pair: StackPair) -> tuple:
+def both(pair: StackPair) -> tuple[SimulatedStack, SimulatedStack]:
     """Return wide-field and confocal stack."""
     return pair.widefield, pair.confocal
 

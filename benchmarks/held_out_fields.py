@@ -119,6 +119,7 @@ def nuclei_pairs(field: Field) -> Iterator[tuple[float, Pair]]:
 def optics(config_path: str, where: str, count: int, seed: int) -> Iterator[Microscope]:
     """Draw microscopes from inside or outside the training's ranges."""
     config, microscope = load_train_config(config_path)
+    assert config.simulation is not None
     generator = torch.Generator().manual_seed(seed)
     for index in range(count):
         draws = config.simulation.optics if where == "inside" else OUTSIDE[index % 2]
@@ -131,4 +132,4 @@ def usable_beads(field: Field, image: np.ndarray) -> np.ndarray:
     distance = np.linalg.norm(truth[:, None] - truth[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
     inside = ((truth > EDGE_PX) & (truth < image.shape[0] - 1 - EDGE_PX)).all(axis=1)
-    return truth[inside & (distance.min(axis=1) > 8)]
+    return np.asarray(truth[inside & (distance.min(axis=1) > 8)])

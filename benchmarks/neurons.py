@@ -15,6 +15,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,16 @@ SPECIMENS: dict[str, tuple[str, dict[str, Any], tuple[int, ...]]] = {
 FIRST_HELD_OUT_SEED = 9_600_000
 
 
-def scan(name: str, seed: int, cache: Path) -> dict[str, xr.DataArray | np.ndarray]:
-    """Return a noisy scan, a clean one, and the true positions in µm."""
+@dataclass(frozen=True)
+class Scan:
+    """Exposures of one specimen, by name, and where its neurons are, ``(N, 3)`` in µm."""
+
+    exposures: dict[str, xr.DataArray]
+    known_um: np.ndarray
+
+
+def scan(name: str, seed: int, cache: Path) -> Scan:
+    """Return a scan with noise, one without, and the middle plane of the first."""
     phantom, parameters, _ = SPECIMENS[name]
     label = "-".join([phantom, *(f"{key}={value:g}" for key, value in parameters.items())])
     path = cache / f"{label}-{seed}.npz"
@@ -74,13 +83,14 @@ def scan(name: str, seed: int, cache: Path) -> dict[str, xr.DataArray | np.ndarr
     content = np.load(path)
     noisy, clean = (labelled(content[kind]) for kind in ("noisy", "clean"))
     known_um = within_planes(content["known_um"], noisy)
-    return {"noisy": noisy, "clean": clean, "middle plane": noisy.isel(Z=20), "known_um": known_um}
+    exposures = {"noisy": noisy, "clean": clean, "middle plane": noisy.isel(Z=20)}
+    return Scan(exposures, known_um)
 
 
 def labelled(values: np.ndarray) -> xr.DataArray:
     """Return planes as a stack with the scan's coordinates."""
     pixel_um = preset(MICROSCOPE).pixel_size_um
-    return make_stack(values, "ZYX", (0.5, pixel_um, pixel_um), z_um=PLANES_UM)
+    return make_stack(values, "ZYX", (0.5, pixel_um, pixel_um), z_um=PLANES_UM.tolist())
 
 
 def pooled(matches: Sequence[NeuronMatches]) -> NeuronMatches:
@@ -100,15 +110,16 @@ def rows(name: str, seeds: Sequence[int], kind: str, cache: Path) -> list[str]:
     lines = []
     for exposure in ("clean", "noisy", "middle plane") if kind == "held out" else ("noisy",):
         for method, function in SEGMENTATIONS.items():
-            matches, apart_found, apart = [], 0, 0
+            matches: list[NeuronMatches] = []
+            apart_found = apart = 0
             for each in scans:
-                known_um = each["known_um"]
+                known_um = each.known_um
                 axial_um = math.inf if exposure == "middle plane" else AXIAL_TOLERANCE_UM
-                found_um = function(each[exposure]).centroids_um
+                found_um = function(each.exposures[exposure]).centroids_um
                 matches.append(match_neurons(found_um, known_um, axial_um=axial_um))
                 alone = cKDTree(known_um).query(known_um, k=2)[0][:, 1] >= APART_UM
-                apart += np.count_nonzero(alone)
-                apart_found += np.count_nonzero(alone[matches[-1].known_index])
+                apart += int(np.count_nonzero(alone))
+                apart_found += int(np.count_nonzero(alone[matches[-1].known_index]))
             every = pooled(matches)
             cells = [
                 *(name, kind, exposure, method, str(every.known_count), str(every.found_count)),
@@ -125,7 +136,7 @@ def rows(name: str, seeds: Sequence[int], kind: str, cache: Path) -> list[str]:
 
 def speed(cache: Path) -> list[str]:
     """Segment 41 x 1024 x 1024 voxels, four scans of nuclei side by side."""
-    quarter = scan("nuclei", FIRST_HELD_OUT_SEED, cache)["noisy"].values
+    quarter = scan("nuclei", FIRST_HELD_OUT_SEED, cache).exposures["noisy"].values
     stack = labelled(np.tile(quarter, (1, 2, 2)))
     lines = []
     for method, function in SEGMENTATIONS.items():

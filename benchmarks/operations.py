@@ -19,5 +19,5 @@ def gflop(network: RefocusingNetwork, side: int, planes: int) -> float:
         features = network.encode(image)
     with FlopCounterMode(display=False) as decode:
         network.decode(features, torch.zeros(1, 1, 1, device=device))
-    flops = encode.get_total_flops() + planes * decode.get_total_flops()
+    flops: int = encode.get_total_flops() + planes * decode.get_total_flops()
     return flops * (side / COUNTED_SIDE_PX) ** 2 / 1e9

@@ -71,7 +71,7 @@ def fusion_table() -> list[str]:
 
 def write_stacks(folder: Path, count: int, side: int) -> list[Path]:
     """Simulate focus scans of nuclei and write as many as asked for."""
-    paths = []
+    paths: list[Path] = []
     microscope = preset("olympus-20x-0.75")
     voxel = (0.5, microscope.pixel_size_um, microscope.pixel_size_um)
     for seed in SEEDS[:SPECIMENS]:

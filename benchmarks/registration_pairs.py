@@ -138,7 +138,8 @@ def _specimen_spectrum(
         drawn = phantom.draw(grid, generator).volume
         assert drawn is not None
         volume += drawn / drawn.sum()
-    return torch.fft.rfftn(volume)
+    spectrum: Tensor = torch.fft.rfftn(volume)
+    return spectrum
 
 
 def _transfer(microscope: Microscope, shape: tuple[int, int, int]) -> Tensor:
@@ -150,7 +151,8 @@ def _cached_transfer(content: str, shape: tuple[int, int, int]) -> Tensor:
     microscope = Microscope.model_validate_json(content)
     defocus_um = torch.fft.fftfreq(shape[0], 1 / shape[0]) * STEP_UM / SLABS_PER_STEP
     psf = point_spread_function(microscope, defocus_um, shape[1:])
-    return torch.fft.rfftn(torch.fft.ifftshift(psf, dim=(1, 2)))
+    transfer: Tensor = torch.fft.rfftn(torch.fft.ifftshift(psf, dim=(1, 2)))
+    return transfer
 
 
 def _phase(shift: Sequence[float], shape: tuple[int, int, int]) -> Tensor:
@@ -217,9 +219,10 @@ def image_pair(seed: int, *, side_px: int, specimen_seed: int, coarse: bool) -> 
     reach = confocal.shape[0] - side_px
     top, left = (reach // 2, reach // 2) if side_px == 1024 else rng.integers(40, reach - 40, 2)
     matrix = _random_projective(rng, side_px, coarse)
-    grid = np.stack(np.meshgrid(np.arange(side_px), np.arange(side_px), indexing="ij"))
+    grid = np.indices((side_px, side_px), dtype=float)
     # moving(q) shows what fixed has at the inverse of q
-    source = mapped(np.linalg.inv(matrix), grid.reshape(2, -1).T).T.reshape(grid.shape)
+    inverse = np.asarray(np.linalg.inv(matrix), float)
+    source = mapped(inverse, grid.reshape(2, -1).T).T.reshape(grid.shape)
     origin = np.array([top, left])[:, None, None]
     warped = map_coordinates(confocal.numpy(), source + origin, order=3, mode="mirror")
     generator = torch.Generator().manual_seed(seed)
@@ -243,13 +246,13 @@ def _random_projective(rng: np.random.Generator, side_px: int, coarse: bool) -> 
     about_centre[2, :2] = rng.uniform(-corner, corner, 2) / (side_px / 2) ** 2
     centre = np.eye(3)
     centre[:2, 2] = (side_px - 1) / 2
-    return centre @ about_centre @ np.linalg.inv(centre)
+    return np.asarray(centre @ about_centre @ np.linalg.inv(centre))
 
 
 def mapped(matrix: Array, points_yx: Array) -> Array:
     """Apply a projective matrix to points ``(N, 2)``."""
     lifted = np.c_[points_yx, np.ones(len(points_yx))] @ matrix.T
-    return lifted[:, :2] / lifted[:, 2:]
+    return np.asarray(lifted[:, :2] / lifted[:, 2:])
 
 
 def helix_pair(seed: int, *, side_px: int = 1024, beads: int = 400) -> Pair:

@@ -15,7 +15,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import yaml
@@ -25,19 +25,20 @@ from fluofocus.models.bundle import (
     SHIPPED,
     Model,
     ModelCard,
-    StackCard,
     StackModel,
     load_model,
     load_stack_model,
     read_any_card,
     save_model,
 )
-from fluofocus.models.cards import ErrorCalibration
+from fluofocus.models.cards import ErrorCalibration, StackCard
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.config import TrainConfig, load_train_config
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import describe_data
+
+CardType = TypeVar("CardType", ModelCard, StackCard)
 
 RESULTS = Path("docs/results")
 TABLES = {"air20x-beads": ("beads", "axial", "tilt"), "air20x-nuclei": ("nuclei",)}
@@ -143,7 +144,7 @@ def load_trained(path: Path) -> Model | StackModel:
     return load_stack_model(path) if is_of_stacks else load_model(path)
 
 
-def with_history(card: ModelCard | StackCard, scores: dict[str, float]) -> ModelCard | StackCard:
+def with_history(card: CardType, scores: dict[str, float]) -> CardType:
     """Add held-out scores, and seed and steps of the trainings it started from."""
     seeds, steps = list(card.seeds), card.steps
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
@@ -167,7 +168,9 @@ def with_history(card: ModelCard | StackCard, scores: dict[str, float]) -> Model
     return card.model_copy(update=update)
 
 
-def calibrated(model: Model, config: TrainConfig, microscope: Microscope) -> ErrorCalibration:
+def calibrated(
+    model: Model, config: TrainConfig, microscope: Microscope
+) -> ErrorCalibration | None:
     """Calibrate expected errors on many held-out microscopes."""
     many = config.model_copy(update={"validation_batches": CALIBRATION_BATCHES})
     with kept_heap():
@@ -242,13 +245,15 @@ def main() -> None:
     for name in arguments.names:
         model = load_trained(arguments.runs / name / f"{name}.safetensors")
         scores = {} if arguments.without_scores else held_out_scores(name)
-        card = with_history(model.card, scores)
-        if isinstance(model, Model) and model.card.error is not None:
+        if isinstance(model, StackModel):
+            model = replace(model, card=with_history(model.card, scores))
+        else:
+            model = replace(model, card=with_history(model.card, scores))
             error = calibrated(model, *load_train_config(Path("configs") / f"{name}.yaml"))
-            card = card.model_copy(update={"error": error})
+            model = replace(model, card=model.card.model_copy(update={"error": error}))
         path = SHIPPED / f"{name}.safetensors"
-        card = save_model(replace(model, card=card), path)
-        (CARDS / f"{name}.md").write_text(card_page(card), encoding="utf-8")
+        save_model(model, path)
+        (CARDS / f"{name}.md").write_text(card_page(model.card), encoding="utf-8")
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 

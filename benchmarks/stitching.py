@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array
 import numpy as np
 import torch
 import zarr
@@ -69,7 +70,8 @@ def imaged_field(name: str, cache: Path) -> np.ndarray:
             image = ImageFormation(fine, grid, torch.zeros(1))(specimen)[0]
         cache.mkdir(parents=True, exist_ok=True)
         np.save(path, (image / image.max()).numpy())
-    return np.load(path)
+    field: np.ndarray = np.load(path)
+    return field
 
 
 def view(field: np.ndarray, origin_px: np.ndarray, side_px: int) -> np.ndarray:
@@ -81,7 +83,8 @@ def view(field: np.ndarray, origin_px: np.ndarray, side_px: int) -> np.ndarray:
     turns = fftfreq(len(span))[:, None] * fraction[0] + rfftfreq(len(span)) * fraction[1]
     spectrum = rfft2(part - part.mean()) * np.exp(2j * np.pi * turns)
     moved = irfft2(spectrum, s=part.shape)[margin:-margin, margin:-margin] + part.mean()
-    return moved.reshape(side_px, FINER, side_px, FINER).mean(axis=(1, 3)).clip(0)
+    pixels: np.ndarray = moved.reshape(side_px, FINER, side_px, FINER).mean(axis=(1, 3))
+    return pixels.clip(0)
 
 
 def scan(name: str, options: argparse.Namespace) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
@@ -118,11 +121,12 @@ def by_us(folder: Path, stage: np.ndarray, stage_error_px: float) -> dict[str, A
         placement = place(tiles, stage, stage_error_px=stage_error_px)
     placed, placed_cpu = time.perf_counter(), time.process_time()
     fused = mosaic(tiles, placement)
-    target = zarr.create_array(
-        folder / "mosaic.zarr", shape=fused.shape, chunks=fused.chunksize, dtype=fused.dtype
+    chunks = tuple(int(length) for length in fused.chunksize)
+    target: Any = zarr.create_array(
+        folder / "mosaic.zarr", shape=fused.shape, chunks=chunks, dtype=fused.dtype
     )
     with dask.config.set(scheduler="threads", num_workers=2):
-        fused.store(target)
+        dask.array.store([fused], [target])
     return {
         "origin": placement.origin_px,
         "pairs": len(placement.pairs),

@@ -183,7 +183,7 @@ def psf_of_psfmodels(
     psf[:, top : top + side, left : left + side] = torch.from_numpy(np.array(planes))
     frequencies = (torch.fft.fftfreq(n, fine_um, dtype=torch.float64) for n in shape_yx)
     over_y, over_x = (torch.sinc(f * microscope.pixel_size_um) for f in frequencies)
-    pixels = torch.fft.ifft2(torch.fft.fft2(psf) * over_y[:, None] * over_x).real
+    pixels: Tensor = torch.fft.ifft2(torch.fft.fft2(psf) * over_y[:, None] * over_x).real
     total = pixels.sum(dim=(1, 2)).max() / oversampling**2
     return (pixels / total).float().to(device)
 

@@ -201,12 +201,12 @@ def _descend(model: BeadModel, misfit: Misfit, steps: int, counter: _Counter) ->
         optimiser.zero_grad()
         size = (model.log_diameter - math.log(TYPICAL_BEAD_UM)) / 0.5
         loss = misfit(model()) + BEAD_SIZE_TRUST * size**2
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         losses.append(float(loss.detach()))
         counter.step_to(start + min(len(losses), steps))
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     counter.step_to(start + steps)
     return min(losses)
 

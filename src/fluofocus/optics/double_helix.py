@@ -195,7 +195,7 @@ def _refined(
         light = (images(free, points) * windows).sum(dim=(1, 2))
         loss = -torch.log(light).mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         progress(step + 1, steps)
     return torch.remainder(free.detach(), 2 * math.pi)

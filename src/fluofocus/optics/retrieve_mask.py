@@ -96,7 +96,7 @@ def retrieve_mask(
     for step in range(steps):
         loss = misfit(model.image(phase, centre))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         rate.step()
         progress(step + 1, steps)
