@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -22,6 +23,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from operations import gflop
 from pages import publish
@@ -41,6 +44,7 @@ HELD_OUT_SEED = 9_500_000
 HELD_OUT_BATCHES = 24
 SAVE_EVERY_S = 300.0
 DISTANCES_UM = ((2.0, 4.0), (4.0, 6.0), (6.0, 8.0), (8.0, 10.0))
+RANGES = [f"{low:g}–{high:g} µm" for low, high in DISTANCES_UM]
 COST_SIDE_PX, COST_PLANES = 256, 41
 KINDS = ("beads", "nuclei", "filaments")
 
@@ -61,7 +65,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=77)
     parser.add_argument("--at-once", type=int, default=2, help="networks trained side by side")
     parser.add_argument("--folder", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--output", type=Path, help="Markdown file; a .json goes beside it")
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
+    parser.add_argument("--figure", type=Path, help="picture to write: quality over operations")
     parser.add_argument("--only", help=argparse.SUPPRESS)  # set for the process of one network
     arguments = parser.parse_args()
     networks = dict(arguments.network)
@@ -78,9 +83,9 @@ def main() -> None:
     if any(process.wait() for process in running):
         sys.exit("a training failed")
     results = [json.loads((arguments.folder / f"{name}.json").read_text()) for name in networks]
-    publish(table(results, arguments), arguments.output)
-    if arguments.output:
-        arguments.output.with_suffix(".json").write_text(json.dumps(results, indent=1) + "\n")
+    publish(page(results, arguments), arguments.output)
+    if arguments.figure:
+        draw(results, arguments.figure)
 
 
 def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
@@ -137,6 +142,7 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
         step += 1
     scores = {"name": name, "what": what, "steps": step, "minutes": arguments.minutes}
     scores["parameters"] = sum(weight.numel() for weight in network.parameters())
+    scores["gflop"] = gflop(training.kept.eval(), COST_SIDE_PX, COST_PLANES)
     scores["gap_closed"] = held_out_scores(training.kept, config, arguments)
     (arguments.folder / f"{name}.json").write_text(json.dumps(scores) + "\n")
 
@@ -188,34 +194,66 @@ def held_out_scores(
     return scores
 
 
-def table(results: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
+def page(results: list[dict[str, Any]], arguments: argparse.Namespace) -> str:
     """Format the results as Markdown."""
-    ranges = [f"{low:g}–{high:g}" for low, high in DISTANCES_UM]
-    columns = [f"{kind} {span} µm" for kind in KINDS for span in ranges]
     lines = [
         "# Quality after equal training time",
         "",
         f"Written by `{shlex.join(['python', *sys.argv])}`.",
-        f"Share of the gap to the true plane that is closed, {HELD_OUT_BATCHES * 8} held-out "
-        f"fields of each kind, {arguments.minutes:g} minutes of one core for each network. "
-        f"Operations are those of {COST_PLANES} planes of {COST_SIDE_PX}² pixels from one image.",
+        f"Each network trained for {arguments.minutes:g} minutes of processor time of one core, on "
+        f"the same images in the same order (seed {arguments.seed}). Operations are those of "
+        f"{COST_PLANES} planes of {COST_SIDE_PX}×{COST_SIDE_PX} pixels from one image.",
         "",
-        "| network | trained | parameters | GFLOP | steps | " + " | ".join(columns) + " |",
-        "|---" * (5 + len(columns)) + "|",
+        "| network | trained | parameters | GFLOP | steps |",
+        "|---|---|---|---|---|",
     ]
     for result in results:
-        architecture, sizes, _ = parsed(result["what"])
-        network = build_network(architecture, sizes).eval()
-        cells = [f"{gap:.3f}" for kind in KINDS for gap in result["gap_closed"][kind]]
-        head = [
-            result["name"],
-            f"`{result['what']}`",
-            f"{result['parameters'] / 1e6:.2f} M",
-            f"{gflop(network, COST_SIDE_PX, COST_PLANES):.3g}",
-            str(result["steps"]),
-        ]
-        lines.append("| " + " | ".join([*head, *cells]) + " |")
+        lines.append(
+            f"| {result['name']} | `{result['what']}` | {result['parameters'] / 1e6:.2f} M "
+            f"| {result['gflop']:.3g} | {result['steps']} |"
+        )
+    lines += [
+        "",
+        f"Share of the gap to the true plane that is closed, {HELD_OUT_BATCHES * 8} held-out "
+        "fields of each kind, by how far the image was refocused:",
+        "",
+        f"| specimen | network | {' | '.join(RANGES)} |",
+        "|---|---|" + "---|" * len(RANGES),
+    ]
+    for kind in KINDS:
+        for result in results:
+            cells = " | ".join(f"{gap:.3f}" for gap in result["gap_closed"][kind])
+            lines.append(f"| {kind} | {result['name']} | {cells} |")
+    if arguments.figure and arguments.output:
+        picture = os.path.relpath(arguments.figure, arguments.output.parent)
+        lines += ["", f"![Share of the gap closed over the operations of a stack]({picture})"]
     return "\n".join(lines) + "\n"
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """Plot the share of the gap that is closed over the operations of a stack."""
+    figure, axes = plt.subplots(1, len(KINDS), figsize=(11, 3.6), sharey=True, layout="constrained")
+    ordered = sorted(results, key=lambda result: result["gflop"])
+    cost = [result["gflop"] for result in ordered]
+    for axis, kind in zip(axes, KINDS, strict=True):
+        closed = np.array([result["gap_closed"][kind] for result in ordered])
+        for span, gaps in zip(RANGES, closed.T, strict=True):
+            axis.plot(cost, gaps, "o-", markersize=4, label=span)
+        for result, highest in zip(ordered, closed.max(axis=1), strict=True):
+            place = (result["gflop"], highest)
+            axis.annotate(
+                result["name"], place, (0, 5), textcoords="offset points", ha="center", fontsize=8
+            )
+        axis.set(title=kind, xscale="log", xlabel="GFLOP for a stack")
+        axis.margins(x=0.25, y=0.15)
+    axes[0].set_ylabel("share of the gap closed")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside right center",
+        fontsize=8,
+        title="refocused by",
+    )
+    figure.savefig(path, dpi=80)
 
 
 if __name__ == "__main__":
