@@ -69,6 +69,28 @@ def test_the_depth_of_field_is_extended_into_three_files(run: Callable, out: Pat
     assert run(f"edf good.ome.tif {MODEL} -o out/a.png").code == 2
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "edf good.ome.tif {model} -o good.ome.tif",
+        "drift time.ome.tif {model} -o time.ome.tif",
+        "drift time.ome.zarr {model} -o time.ome.zarr",
+        "stitch good.ome.tif coarse.ome.tif --columns 2 -o coarse.ome.tif",
+    ],
+)
+def test_no_image_is_replaced_by_what_is_made_of_it(run: Callable, command: str) -> None:
+    outcome = run(command.format(model=MODEL))
+    assert (outcome.code, outcome.new) == (2, set())
+    assert "is the image itself: choose another name" in outcome.err
+
+
+def test_the_depth_map_does_not_replace_the_image(run: Callable, out: Path) -> None:
+    shutil.copy("good.ome.tif", out / "a-depth.ome.tif")
+    outcome = run(f"edf out/a-depth.ome.tif {MODEL} -o out/a.ome.tif")
+    assert outcome.code == 2
+    assert not (out / "a.ome.tif").exists()
+
+
 def test_drift_is_tabulated_and_undone(run: Callable, out: Path) -> None:
     outcome = run(f"drift time.ome.tif {MODEL} -o out/a.ome.tif --microscope olympus-20x-0.75")
     assert outcome.code == 0

@@ -40,12 +40,16 @@ def edf(
 ) -> None:
     """Extend the depth of field of one image: everything in focus, and a map of depth."""
     from fluofocus.io import read_stack, write_stack
+    from fluofocus.io.sinks import require_other_file
     from fluofocus.refocus import parse_z_range
     from fluofocus.refocus.extended_depth import extended_depth
     from fluofocus.report.depth_figure import plot_depth
 
     stem = _stem(output)
+    depth = output.with_name(f"{stem}-depth{output.name.removeprefix(stem)}")
     recorded = read_stack(image, pixel_size_um=pixel_size)
+    for result in (output, depth):
+        require_other_file(recorded, result)
     with progress(f"Refocusing {image.name}") as update:
         found = extended_depth(
             recorded,
@@ -57,7 +61,6 @@ def edf(
             device=device,
             progress=update,
         )
-    depth = output.with_name(f"{stem}-depth{output.name.removeprefix(stem)}")
     picture = output.with_name(f"{stem}.png")
     write_stack(output, found.image)
     write_stack(depth, found.depth_um)
@@ -91,6 +94,7 @@ def drift(
 ) -> None:
     """Find by how much a time-lapse drifts in z, and bring each frame back into its plane."""
     from fluofocus.io import read_stack
+    from fluofocus.io.sinks import require_other_file
     from fluofocus.models.bundle import load_model
     from fluofocus.refocus.drift import estimate_drift, undo_drift
     from fluofocus.report.drift_figure import plot_drift
@@ -98,6 +102,7 @@ def drift(
 
     stem = _stem(output)
     recorded = read_stack(frames, pixel_size_um=pixel_size)
+    require_other_file(recorded, output)
     bundle = load_model(model)
     optics = None if microscope is None else named_microscope(microscope)
     with progress("Finding the drift") as update:

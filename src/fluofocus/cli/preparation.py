@@ -73,10 +73,13 @@ def stitch(
 ) -> None:
     """Put the overlapping tiles of a field together, to a fraction of a pixel."""
     from fluofocus.io import read_stack, write_stack
+    from fluofocus.io.sinks import require_other_file
     from fluofocus.prepare.tile_scan import grid_px, stitched
 
     require_writable(output, (".tif", ".tiff", ".zarr"))
     stacks = [read_stack(path) for path in tiles]
+    for tile in stacks:
+        require_other_file(tile, output)
     height, width = stacks[0].shape[-2:]
     stage_px = grid_px(len(stacks), columns, (height, width), overlap, snake=snake)
     stack, placement = stitched(stacks, stage_px, stage_error_px=stage_error)

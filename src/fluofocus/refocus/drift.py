@@ -16,6 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.io.sinks import require_other_file
 from fluofocus.io.stack import known_times_s, known_voxel_size_um
 from fluofocus.io.writers import open_writer
 from fluofocus.models.bundle import Model
@@ -194,6 +195,7 @@ def undo_drift(
     FluoFocusError
         If a frame cannot be refocused or the file not be written.
     """
+    require_other_file(frames, Path(output))
     low, high = model.card.training.defocus_um
     first = refocus(
         frames.isel(T=0),
