@@ -14,6 +14,7 @@ from fluofocus.cli.activity import activity as verb
 from fluofocus.io import make_stack, write_stack
 from fluofocus.neurons import segment_neurons
 from fluofocus.neurons.activity import ACTIVE_NEURONS
+from fluofocus.neurons.clustering import SIGMA
 from fluofocus.optics.microscope import preset
 from fluofocus.simulate.activity import simulate_activity
 from fluofocus.simulate.calcium import draw_traces
@@ -127,6 +128,16 @@ def test_channels_can_be_chosen(run: Callable, films: Path, tmp_path: Path) -> N
     assert both == swapped != wrong
 
 
+def test_neurons_too_unlike_are_still_tabulated(run: Callable, films: Path, tmp_path: Path) -> None:
+    command = f"neurons activity {films}/both.ome.tif -o {tmp_path}/out --sigma 0.001"
+    outcome = run(f"{command} --background 10")
+    assert outcome.code == 0, outcome.err
+    assert "None of the 10 neurons resembles another one" in outcome.err
+    assert {row["cluster"] for row in rows(tmp_path / "out" / "neurons.csv")} == {"1"}
+    record = json.loads((tmp_path / "out" / "settings.json").read_text(encoding="utf-8"))
+    assert record["background"] == record["settings"]["background"] == 10
+
+
 @pytest.mark.parametrize("reading", ["--less-haze", "--demix --microscope olympus-20x-0.75"])
 def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path, reading: str) -> None:
     traces = draw_traces(8, 26, seed=3, clusters=2, shared_rate_hz=0.3)
@@ -179,6 +190,8 @@ def test_a_film_of_one_plane_is_refocused(run: Callable, tmp_path: Path, reading
         ("still.ome.tif", "is no time-lapse"),
         ("scans.ome.tif --model air20x-nuclei", "leave out --model"),
         ("both.ome.tif --model air20x-nuclei --demix", "--demix needs what took the film"),
+        ("both.ome.tif --sigma 0", "must be above 0, not 0"),
+        ("both.ome.tif --background nan", "a number of counts, not nan"),
         ("both.ome.tif --demix --microscope olympus-20x-0.75", "how deep the neurons lie"),
         (f"both.ome.tif {DEMIXED} --less-haze", "leave out either demix or less haze"),
         (f"both.ome.tif {DEMIXED} --pixel-size 0.5", "has pixels of 0.5 µm, but Olympus"),
@@ -202,3 +215,4 @@ def test_defaults_are_those_of_the_library() -> None:
     assert shown["diameter"].default == ours["diameter_um"].default
     assert shown["threshold"].default == ours["threshold"].default
     assert shown["active"].default == ACTIVE_NEURONS
+    assert shown["sigma"].default == SIGMA

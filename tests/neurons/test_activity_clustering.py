@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.linalg import eigh
 
-from fluofocus.errors import FluoFocusError
+from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.neurons.clustering import (
     eigengap,
     generalised_eigenvectors,
@@ -113,4 +113,11 @@ def test_what_cannot_be_clustered_is_said() -> None:
     with pytest.raises(FluoFocusError, match="sigma of the similarity must be above 0"):
         spectral_clusters(activity, sigma=0.0)
     with pytest.raises(FluoFocusError, match="Of 3 neurons 0 resemble another one"):
-        spectral_clusters(np.diag([90.0, 80.0, 70.0]))
+        spectral_clusters(np.diag([90.0, 80.0, 70.0]), clusters=2)
+
+
+def test_neurons_that_do_not_resemble_each_other_are_one_cluster() -> None:
+    with pytest.warns(FluoFocusWarning, match=r"None of the 3 neurons .*\(--sigma, sigma=\)"):
+        found = spectral_clusters(np.diag([90.0, 80.0, 70.0]))
+    assert found.cluster.tolist() == [0, 0, 0]
+    assert found.count == 1

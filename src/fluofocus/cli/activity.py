@@ -70,6 +70,12 @@ def activity(
     clusters: Annotated[
         int | None, typer.Option(min=1, help="How many clusters; by the eigengap if not given.")
     ] = None,
+    sigma: Annotated[
+        float, typer.Option(help="Width of the similarity of neurons; larger for long films.")
+    ] = 1.5,
+    background: Annotated[
+        float | None, typer.Option(help="Counts of green without any fluorescence.")
+    ] = None,
     frame_rate: Annotated[
         float | None, typer.Option(help="Frames per second, in place of the file's.")
     ] = None,
@@ -110,6 +116,8 @@ def activity(
             voxel_size_um=field.voxel_um,
             active=active,
             clusters=clusters,
+            sigma=sigma,
+            background=background,
             progress=update,
         )
     median = median_in_time(frames_of(calcium), found.motion)
@@ -127,6 +135,8 @@ def activity(
         "less_haze": less_haze,
         "active": active,
         "clusters": clusters,
+        "sigma": sigma,
+        "background": background,
         "frame_rate_hz": frame_rate,
         "times": None if times is None else str(times),
         "pixel_size_um": pixel_size,

@@ -17,7 +17,13 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.neurons.activity_checks import check_channels, checked_times_s
 from fluofocus.neurons.activity_reading import Progress, Refocus, read_traces
 from fluofocus.neurons.activity_registration import FrameMotion, register_frames
-from fluofocus.neurons.clustering import SIGMA, Clusters, check_count, spectral_clusters
+from fluofocus.neurons.clustering import (
+    SIGMA,
+    Clusters,
+    check_count,
+    check_sigma,
+    spectral_clusters,
+)
 from fluofocus.neurons.demixing import Demixing
 from fluofocus.neurons.traces import BRIGHTEST_VOXELS, differential_activity, ranked_by_activity
 from fluofocus.units import AnyArray
@@ -172,6 +178,9 @@ def analyse_activity(
     times = None if times_s is None else checked_times_s(times_s, len(green))
     if active < 1:
         raise FluoFocusError(f"At least one active neuron is clustered, not {active}.")
+    if background is not None and not np.isfinite(background):
+        raise FluoFocusError(f"The background must be a number of counts, not {background:g}.")
+    check_sigma(sigma)
     if demix is not None and less_haze:
         raise FluoFocusError("Demixed traces hold no haze: leave out either demix or less haze.")
     if not (refocus is None and demix is None) and red.shape[1] != 1:

@@ -6,6 +6,7 @@ tutorial on spectral clustering", Stat. Comput. 17, 395 (2007).
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.spatial.distance import cdist, pdist, squareform
 
-from fluofocus.errors import FluoFocusError
+from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.units import AnyArray
 
 Array = npt.NDArray[np.float64]
@@ -75,8 +76,7 @@ def similarity_matrix(relative_activity: AnyArray, *, sigma: float = SIGMA) -> A
     -------
     ndarray (M, M)
     """
-    if not (np.isfinite(sigma) and sigma > 0):
-        raise FluoFocusError(f"The width sigma of the similarity must be above 0, not {sigma:g}.")
+    check_sigma(sigma)
     values = np.asarray(relative_activity, dtype=np.float64)
     return np.asarray(np.exp(-squareform(pdist(values, "sqeuclidean")) / sigma**2))
 
@@ -120,7 +120,8 @@ def spectral_clusters(
     """Group neurons by the likeness of their activity.
 
     The rows of the first eigenvectors, one for each neuron, are grouped by k-means. A neuron
-    that resembles no other joins the cluster of the one it is least unlike.
+    that resembles no other joins the cluster of the one it is least unlike; if no two resemble
+    each other, all are one cluster.
 
     Parameters
     ----------
@@ -136,8 +137,13 @@ def spectral_clusters(
     Raises
     ------
     FluoFocusError
-        If more clusters are asked for than there are neurons, values are not finite, or no
-        neurons resemble each other.
+        If more clusters are asked for than there are neurons, or than resemble each other, or
+        values are not finite.
+
+    Warns
+    -----
+    FluoFocusWarning
+        If no two neurons resemble each other.
     """
     values = np.asarray(relative_activity, dtype=np.float64)
     if values.ndim != 2 or not values.size or not np.isfinite(values).all():
@@ -149,8 +155,8 @@ def spectral_clusters(
         check_count(clusters, len(values))
     similarity = similarity_matrix(values, sigma=sigma)
     cluster, eigenvalues = np.zeros(len(values), dtype=np.intp), np.zeros(1)
-    if len(values) > 1:
-        linked = _linked(similarity, clusters or 1)
+    linked = _linked(similarity, clusters)
+    if len(linked) > 1:
         eigenvalues, vectors = generalised_eigenvectors(
             *graph_laplacian(similarity[np.ix_(linked, linked)])
         )
@@ -176,14 +182,34 @@ def check_count(clusters: int, neurons: int) -> None:
         )
 
 
-def _linked(similarity: Array, clusters: int) -> Indices:
+def check_sigma(sigma: float) -> None:
+    """Refuse a width of the similarity that is no number above zero.
+
+    Raises
+    ------
+    FluoFocusError
+        With the number.
+    """
+    if not (np.isfinite(sigma) and sigma > 0):
+        raise FluoFocusError(f"The width sigma of the similarity must be above 0, not {sigma:g}.")
+
+
+def _linked(similarity: Array, clusters: int | None) -> Indices:
     """Return the neurons that resemble some other one."""
+    neurons = len(similarity)
     linked = np.flatnonzero(similarity.sum(axis=1) - 1 > _LEAST_DEGREE)
-    if len(linked) < max(clusters, 2):
+    advice = "raise the width of the similarity (--sigma, sigma=)"
+    if clusters is not None and clusters > max(len(linked), 1):
         raise FluoFocusError(
-            f"Of {len(similarity)} neurons {len(linked)} resemble another one, too few for "
-            f"{clusters} cluster{'s' * (clusters > 1)}: raise sigma, or take fewer or other "
-            "neurons."
+            f"Of {neurons} neurons {len(linked)} resemble another one, too few for {clusters} "
+            f"clusters: {advice}, or take fewer or other neurons."
+        )
+    if neurons > 1 and not len(linked):
+        warnings.warn(
+            f"None of the {neurons} neurons resembles another one, so they are one cluster: "
+            f"{advice}, above all for long recordings.",
+            FluoFocusWarning,
+            stacklevel=3,
         )
     return linked
 
