@@ -38,6 +38,7 @@ from fluofocus.simulate.phantoms import Beads, Nuclei
 
 SEED = 9_000_000
 TOLERANCE_UM = 0.65
+TILT_MICROSCOPE = "olympus-20x-0.75"
 COLUMNS = """\
 `distance_um` is how far away the one image was recorded, on either side; `found` the share of the
 true beads with a detected one within 0.65 µm; `spurious_per_bead` detections without a true bead;
@@ -183,7 +184,7 @@ def axial_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[
 def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
     """Beads on a 1.5 degree tilt over a wide field, before and after the tilted DPM."""
     size = arguments.tilt_size
-    microscope = preset("olympus-20x-0.75")
+    microscope = preset(TILT_MICROSCOPE)
     half = size * microscope.pixel_size_um / 2 * np.tan(np.radians(1.5)) + 0.5
     depths = torch.arange(-int(half / 0.25) - 1, int(half / 0.25) + 2) * 0.25
     phantom = Beads(surface="tilt", tilt_deg=1.5, count_per_1000_um2=1.84, diameter_um=0.3)
@@ -317,8 +318,10 @@ def write_results(arguments: argparse.Namespace, text: str, results: dict[str, l
     introduction = (
         "# The main job on held-out fields\n\n"
         f"Written by `{command}`.\n"
-        f"{arguments.fields} microscopes drawn for each table, {arguments.peak_photons:g} photons "
-        f"at the peak over {BACKGROUND_PHOTONS:g}, seeds from {SEED}, which no training uses.\n\n"
+        f"{arguments.fields} microscopes drawn for each table ({arguments.fields // 2} for the "
+        f"axial ones; the tilt is recorded by the preset {TILT_MICROSCOPE} alone), "
+        f"{arguments.peak_photons:g} photons at the peak over {BACKGROUND_PHOTONS:g}, "
+        f"seeds from {SEED}, which no training uses.\n\n"
         f"{COLUMNS}"
     )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

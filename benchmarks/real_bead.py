@@ -44,7 +44,7 @@ def main() -> None:
 
     true_um = width_um(planes[focus])
     lines = [
-        f"Plane {focus} is in focus; lateral FWHM there: {true_um:.3f} µm.",
+        f"Plane {focus} is in focus; lateral FWHM there: {micrometres(true_um)}.",
         "",
         "| recorded at | FWHM there | refocused | off by |",
         "|---|---|---|---|",
@@ -59,8 +59,8 @@ def main() -> None:
         )
         image = np.asarray(refocused, dtype=np.float32).squeeze()
         here, after = width_um(planes[index]), width_um(image)
-        off = after / true_um - 1
-        lines.append(f"| {z_um:+.1f} µm | {here:.3f} µm | {after:.3f} µm | {off:+.0%} |")
+        off = percent(after / true_um - 1)
+        lines.append(f"| {z_um:+.1f} µm | {micrometres(here)} | {micrometres(after)} | {off} |")
         shown.append((z_um, planes[index], image))
     text = "\n".join(lines)
     print(text)
@@ -74,6 +74,16 @@ def main() -> None:
         arguments.output.write_text(f"{head}{text}\n", encoding="utf-8")
     if arguments.figure:
         draw(shown, planes[focus], centre[0], arguments.figure)
+
+
+def micrometres(width_um: float) -> str:
+    """Return a width as text, a dash where it could not be measured."""
+    return f"{width_um:.3f} µm" if np.isfinite(width_um) else "–"
+
+
+def percent(share: float) -> str:
+    """Return a difference as text, a dash where it could not be measured."""
+    return f"{share:+.0%}" if np.isfinite(share) else "–"
 
 
 def draw(

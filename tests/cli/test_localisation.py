@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from matplotlib.image import imread
 
 from fluofocus import make_stack, write_stack
@@ -33,12 +34,21 @@ def files(prepared: Path) -> Path:
     save("native.ome.tif", planes(np.where(abs(Z_UM) <= 0.1, 800.0, 0)), z_um=Z_UM)
     save("reference.ome.tif", planes(np.array([3000.0]))[0], "YX")
     save("empty.ome.tif", planes(np.zeros(1))[0], "YX")
+    tifffile.imwrite(prepared / "unsized.tif", planes(np.array([3000.0]))[0])
+    few = planes(np.array([800.0, 0, 0, 0]))
+    tifffile.imwrite(prepared / "unstepped.tif", few, photometric="minisblack")
+    binned = planes(np.array([3000.0]))[0].reshape(45, 2, 45, 2).sum(axis=(1, 3))
+    coarse = make_stack(binned.astype(np.uint16), "YX", (0.5, 2 * PIXEL_UM, 2 * PIXEL_UM))
+    write_stack(prepared / "binned.ome.tif", coarse)
+    save("off-focus.ome.tif", planes(np.where(abs(Z_UM) <= 0.1, 800.0, 0)), z_um=Z_UM + 2)
     objects = [{"y_um": PIXEL_UM * y, "x_um": PIXEL_UM * x} for y, x in YX]
     (prepared / "truth.json").write_text(json.dumps({"objects": objects}))
     return prepared
 
 
-@pytest.mark.parametrize("truth", ["truth.json", "reference.ome.tif"])
+@pytest.mark.parametrize(
+    "truth", ["truth.json", "reference.ome.tif", "binned.ome.tif", "unsized.tif"]
+)
 def test_beads_are_scored_plane_by_plane(run: Callable, files: Path, truth: str) -> None:
     outcome = run(f"measure localisation refocused.ome.tif --truth {truth} -o scores")
     assert outcome.code == 0, outcome.err
@@ -48,6 +58,39 @@ def test_beads_are_scored_plane_by_plane(run: Callable, files: Path, truth: str)
     assert 0 < float(rows[4]["lateral RMSE (nm)"]) < 10
     assert "Jaccard index" in outcome.out
     assert np.ptp(imread(files / "scores" / "localisation.png")[..., 0]) > 0.5
+
+
+def test_sizes_given_come_before_those_of_all_files(run: Callable, files: Path) -> None:
+    for truth in ("reference", "binned"):
+        run(f"measure localisation reference.ome.tif --truth {truth}.ome.tif --pixel-size 0.1 -o s")
+        (row,) = csv.DictReader((files / "s" / "localisation.csv").open())
+        assert row["Jaccard index"] == ("1.000" if truth == "reference" else "0.000")
+
+
+def test_planes_without_a_distance_get_one(run: Callable, files: Path) -> None:
+    words = "measure {} --truth truth.json --pixel-size 0.1 -o steps"
+    assert "--z-step" in run(words.format("localisation unstepped.tif")).err
+    outcome = run(words.format("localisation unstepped.tif --z-step 0.25"))
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((files / "steps" / "localisation.csv").open()))
+    assert [row["z (µm)"] for row in rows] == ["0.00", "0.25", "0.50", "0.75"]
+    both = "depth-of-field unstepped.tif --native unstepped.tif --z-step 0.25"
+    outcome = run(words.format(both))
+    assert outcome.code == 0, outcome.err
+    rows = list(csv.DictReader((files / "steps" / "localisation.csv").open()))
+    assert [row["z (µm)"] for row in rows] == ["0.00", "0.25", "0.50", "0.75"] * 2
+
+
+def test_what_counts_as_a_bead_counts_for_a_depth_of_field(run: Callable, files: Path) -> None:
+    words = (
+        "measure depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json -o dof"
+    )
+    refused = run(f"{words} --noise-from unstepped.tif")
+    assert "unstepped.tif has 4 planes where 9 are to be located" in refused.err
+    assert "no beads in refocused.ome.tif" in run(f"{words} --threshold 1000").err
+    assert "above 0, not 0" in run(f"{words} --threshold 0").err
+    assert "is a share" in run(f"{words} --min-contrast 1").err
+    assert run(f"{words} --noise-from reference.ome.tif --min-contrast 0.2").code == 0
 
 
 def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
@@ -105,6 +148,10 @@ def test_a_threshold_counts_in_the_noise_of_the_recorded_image(run: Callable, fi
             "depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json "
             "--native-range -1",
             "above 0 µm",
+        ),
+        (
+            "depth-of-field refocused.ome.tif --native off-focus.ome.tif --truth truth.json",
+            "let its z count from its focus",
         ),
     ],
 )

@@ -61,3 +61,37 @@ def test_a_mask_is_retrieved_from_a_bead(run: Callable, prepared: Path) -> None:
     correlation = float(outcome.out.split("stack: ")[1].split()[0])
     assert correlation > 0.9
     assert load_microscope(prepared / "mine.yaml").pupil_mask == prepared.resolve() / "mine.npz"
+
+
+def test_a_diameter_of_zero_is_not_taken_for_unknown(run: Callable) -> None:
+    outcome = run(
+        "calibrate bead.ome.tif --microscope air.yaml -o o.yaml --mask o.npz --bead-diameter 0"
+    )
+    assert outcome.code == 2
+    assert "0 µm is not possible" in outcome.err
+    assert not outcome.new
+
+
+def test_a_missing_mask_is_told(run: Callable, prepared: Path) -> None:
+    (prepared / "lost.yaml").write_text(f"{{{OPTICS}, pupil_mask: gone.npz}}")
+    (prepared / "lost-train.yaml").write_text(
+        "{name: lost, microscope: lost.yaml, simulation: {phantoms: [{phantom: beads}]}}"
+    )
+    for words in ("microscope show lost.yaml", "train lost-train.yaml"):
+        outcome = run(words)
+        assert outcome.code == 2, words
+        assert "pupil mask" in outcome.err
+        assert "gone.npz" in outcome.err
+        assert "output_dir" not in outcome.err
+
+
+def test_a_preset_brings_its_mask(run: Callable, tmp_path: Path) -> None:
+    new = f"microscope new {tmp_path / 'mine.yaml'} --preset leica-63x-1.4-oil-double-helix"
+    assert run(new).code == 0
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    assert load_microscope(moved / "mine.yaml").pupil_mask == moved / "mine.npz"
+    assert run(f"microscope show {moved / 'mine.yaml'}").code == 0
+    (moved / "mine.yaml").unlink()
+    again = run(new.replace(str(tmp_path), str(moved)))
+    assert again.code == 2
+    assert "mine.npz exists" in again.err

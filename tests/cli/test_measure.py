@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from fluofocus import Microscope, make_stack, simulate_stack, write_stack
 from fluofocus.cli.measurement import fwhm
 from fluofocus.measure.resolution import WINDOW_PX
-from fluofocus.measure.widths import NOISE_THRESHOLD
+from fluofocus.measure.widths import MIN_CONTRAST, NOISE_THRESHOLD
 
 PIXEL_UM, STEP_UM, FIRST_UM = 0.1, 0.5, -4.0
 FWHM_PER_SIGMA = 2.3548200450309493
@@ -45,6 +45,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save("wide.ome.tif", wide)
     save("other/sharp.ome.tif", sharp[8], "YX")
     save("image.ome.tif", sharp[8], "YX")
+    dusty = sharp[8].copy()
+    dusty[2:5, 40:43] = 60000
+    save("dusty.ome.tif", dusty, "YX")
     save("movie.ome.tif", sharp[:2], "TYX")
     save("uneven.ome.tif", sharp[:4], z_um=[0, 1, 2, 5])
     save("empty.ome.tif", np.random.default_rng(2).poisson(100, (64, 64)).astype(np.uint16), "YX")
@@ -90,6 +93,18 @@ def test_an_image_gives_a_row_for_each_bead_and_a_figure(measured: Callable) -> 
     assert places == set(YX)
     assert "image.ome.tif: 11 beads found" in outcome.out
     assert "9 measured, 2 touching, 0 cut by the edge, 0 not converged" in outcome.out
+
+
+def test_beads_that_dust_hides_are_told_of_and_found_with_less_contrast(
+    measured: Callable,
+) -> None:
+    outcome, rows, _ = measured("dusty.ome.tif")
+    assert len(rows) == 1
+    assert "maxima stand out from the noise" in outcome.err
+    assert "lower --min-contrast" in outcome.err
+    outcome, rows, _ = measured("dusty.ome.tif", "--min-contrast 0.01")
+    assert len(rows) == 12
+    assert "--min-contrast" not in outcome.err
 
 
 def test_a_stack_gives_axial_widths_and_the_height_of_each_bead(measured: Callable) -> None:
@@ -177,6 +192,7 @@ REFUSED = [
     ("image.ome.tif --pixel-size 0", "--pixel-size must be a length above zero"),
     ("image.ome.tif --window 3", "window of 3 pixels"),
     ("image.ome.tif --threshold -1", "threshold must be a number above zero"),
+    ("image.ome.tif --min-contrast 1", "share from 0 to below 1", "--min-contrast"),
     ("image.ome.tif --against empty.ome.tif", "empty.ome.tif: No bead"),
     ("image.ome.tif --against missing.tif", "missing.tif does not exist"),
     ("image.ome.tif missing.tif", "missing.tif does not exist"),
@@ -219,3 +235,4 @@ def test_defaults_are_those_of_the_library() -> None:
     parameters = inspect.signature(fwhm).parameters
     assert parameters["window"].default == WINDOW_PX
     assert parameters["threshold"].default == NOISE_THRESHOLD
+    assert parameters["min_contrast"].default == MIN_CONTRAST

@@ -1,9 +1,12 @@
+import warnings
+
 import numpy as np
 import pytest
 from scipy.optimize import curve_fit
 from scipy.special import j1
 
 from fluofocus import FluoFocusError, FluoFocusWarning, Microscope, simulate_stack
+from fluofocus.measure.beads import find_beads
 from fluofocus.measure.resolution import lateral_fwhm
 from fluofocus.measure.width_samples import Outcome, WidthSample, compare_widths
 from fluofocus.measure.widths import measure_beads
@@ -172,6 +175,27 @@ def test_a_lower_threshold_finds_dimmer_beads():
     assert len(many) > 20
 
 
+def test_one_bright_bead_hides_none_in_silence():
+    yx, shape = grid(per_side=7)
+    image = image_of(yx, shape) + image_of(yx[:1], shape, height=2900, background=0)
+    image = np.random.default_rng(4).normal(image, 2.0)
+    with pytest.warns(FluoFocusWarning, match="^48 maxima .* lower --min-contrast"):
+        assert len(measure_beads(image, voxel_size_um=VOXEL_UM)) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(measure_beads(image, voxel_size_um=VOXEL_UM, min_contrast=0.01)) == 49
+
+
+def test_rings_around_a_bead_are_no_beads_left_out():
+    y, x = np.indices((100, 100)) - 50
+    v = 0.7 * np.maximum(np.hypot(y, x), 1e-9)
+    image = (2 * j1(v) / v) ** 2 * (np.hypot(y, x) < 20)
+    assert len(find_beads(image, min_contrast=0.0)) > 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(measure_beads(image, voxel_size_um=VOXEL_UM)) == 1
+
+
 def test_a_fit_that_ends_beside_its_bead_is_no_width():
     noise = np.random.default_rng(8).normal(100, 5, (256, 256))
     beads = measure_beads(noise, voxel_size_um=VOXEL_UM, noise_threshold=3)
@@ -217,6 +241,7 @@ def test_comparison_of_samples_with_known_distributions():
         ({"voxel_size_um": (0.5, 0.1, 0.0)}, "size of a voxel"),
         ({"window_px": 5}, "window of 5 pixels"),
         ({"noise_threshold": 0.0}, "threshold must be a number above zero"),
+        ({"min_contrast": 1.0}, "share from 0 to below 1, not 1"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(change, sentence):

@@ -8,6 +8,7 @@ import pytest
 from fluofocus.errors import FluoFocusError
 from fluofocus.reproduce import REPRODUCTIONS, deep_z_plus, run_reproduction
 from fluofocus.reproduce.deep_z_plus import DEEP_Z, DEEP_Z_PLUS, INPUT, SCAN
+from fluofocus.reproduce.reproduction import LEFT_OUT
 
 REPRODUCTION = REPRODUCTIONS["deep-z-plus"]
 
@@ -47,4 +48,6 @@ def test_parts_and_models_that_do_not_suit_are_refused(tmp_path: Path) -> None:
         run_reproduction(REPRODUCTION, tmp_path, parts=["fig9"])
     with pytest.raises(FluoFocusError, match="no-such-model"):
         run_reproduction(REPRODUCTION, tmp_path, models={"mine": "no-such-model"})
+    with pytest.raises(FluoFocusError, match="cannot leave out 'Deep-Z': name a model"):
+        run_reproduction(REPRODUCTION, tmp_path, models={DEEP_Z: LEFT_OUT})
     assert not list(tmp_path.glob("*"))

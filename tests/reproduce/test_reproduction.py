@@ -7,6 +7,7 @@ import pytest
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.models.bundle import shipped_models
+from fluofocus.reproduce import REPRODUCTIONS
 from fluofocus.reproduce.reproduction import (
     Figure,
     Part,
@@ -58,8 +59,10 @@ def test_all_parts_run_by_default_and_when_asked_for(tmp_path: Path, parts: tupl
 
 
 def test_each_part_says_how_it_was_made(tmp_path: Path) -> None:
-    page, _ = run_reproduction(PAPER, tmp_path, parts=["two"], fields=5, models={"mine": "m.st"})
-    command = "fluofocus reproduce paper two --fields 5 --model mine=m.st"
+    page, _ = run_reproduction(
+        PAPER, tmp_path, parts=["two"], fields=5, models={"mine": "air20x-beads"}
+    )
+    command = "fluofocus reproduce paper two --fields 5 --model mine=air20x-beads"
     assert f"Made by {command}, seeds from 7." in page.read_text(encoding="utf-8")
     markdown = (tmp_path / "tables.md").read_text(encoding="utf-8")
     assert f"`{command}`" in markdown
@@ -103,11 +106,35 @@ def test_a_part_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> 
     assert not runs
 
 
+@pytest.mark.parametrize(
+    ("role", "model", "sentence"),
+    [
+        (
+            "beed",
+            "air20x-beads",
+            "deep-z has no role 'beed'; choose from beads, nuclei, ",
+        ),
+        ("beads", "none", "deep-z cannot leave out 'beads': name a model in place of 'none'"),
+        ("beads", "no-such", "There is no model file no-such"),
+    ],
+)
+def test_models_that_no_part_can_use_are_refused_before_the_work(
+    tmp_path: Path, role: str, model: str, sentence: str
+) -> None:
+    paper = replace(REPRODUCTIONS["deep-z"], parts=PAPER.parts)
+    with pytest.raises(FluoFocusError, match=sentence):
+        run_reproduction(paper, tmp_path / "page", models={role: model})
+    assert not runs
+    assert not (tmp_path / "page").exists()
+    with pytest.raises(FluoFocusError, match="no role 'beed'"):
+        PAPER.models_with({"beed": "none"})
+
+
 def test_roles_whose_model_does_not_ship_are_left_out_unless_one_is_given() -> None:
     paper = replace(PAPER, models={"role": "air20x-beads", "other": "never-trained"})
     assert paper.models_with({}) == {"role": "air20x-beads", "other": "none"}
-    given = paper.models_with({"other": "mine.safetensors", "role": "none"})
-    assert given == {"role": "none", "other": "mine.safetensors"}
+    given = paper.models_with({"other": "air20x-nuclei", "role": "none"})
+    assert given == {"role": "none", "other": "air20x-nuclei"}
     request = Request(Path(), paper.models_with({}), fields=1)
     text = models_named(request)
     assert text == "Models: role: air20x-beads. Left out for want of a model: other."

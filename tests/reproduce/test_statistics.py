@@ -16,6 +16,12 @@ def test_a_mean_comes_with_half_of_its_interval() -> None:
     assert with_interval([0.123456], 2) == "0.12"
 
 
+@pytest.mark.parametrize(("value", "mean"), [(np.inf, "inf"), (np.nan, "nan")])
+def test_what_is_not_finite_has_no_interval(value: float, mean: str) -> None:
+    with np.errstate(invalid="raise"):
+        assert with_interval([value, 2, 3], 2) == mean
+
+
 @pytest.mark.parametrize("gain", [40.0, -2.0])
 def test_a_stack_is_brought_to_the_truth_by_gain_and_offset(gain: float) -> None:
     truth = np.random.default_rng(0).random((3, 8, 8)).astype(np.float32)

@@ -222,6 +222,24 @@ def test_agreement_of_spectra_ends_where_noise_begins() -> None:
     assert found.section.shape == (32, 65)
 
 
+def test_a_section_of_a_spectrum_is_as_oblique_as_its_stack() -> None:
+    z, _, x = np.indices((32, 16, 64))
+    stack = np.cos(2 * np.pi * (6 * z / 32 + 10 * x / 64)).astype(np.float32)
+    section = coverage(stack, stack, 0.1083).section
+    peaks = np.argwhere(section > -0.01) - (16, 32)
+    assert peaks.tolist() == [[-6, -10], [6, 10]]
+
+
+@pytest.mark.parametrize("level", [0.0, 0.3])
+def test_an_even_stack_holds_no_spectrum(level: float) -> None:
+    truth = np.random.default_rng(0).standard_normal((16, 32, 32)).astype(np.float32)
+    with np.errstate(all="raise"):
+        found = coverage(np.full_like(truth, level), truth, 0.1083)
+    assert found.share == 0
+    assert found.lateral_um == found.axial_um == np.inf
+    assert (found.section == -9).all()
+
+
 def test_both_registrations_find_a_shift() -> None:
     rng = np.random.default_rng(0)
     points = (rng.random((36, 96, 96)) > 0.998).astype(np.float32)
@@ -283,9 +301,10 @@ def test_a_model_that_is_not_there_or_of_the_other_sort_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bench, "draw_field", None)  # nothing is simulated before
-    with pytest.raises(FluoFocusError, match="--model '2D=none'"):
-        run_reproduction(
-            REPRODUCTION, tmp_path, parts=["fig6"], fields=1, models={**NONE, FLAT: "no-such"}
-        )
+    for model, sentence in {"no-such": "no model file no-such", "air20x-beads": "2D=none"}.items():
+        with pytest.raises(FluoFocusError, match=sentence):
+            run_reproduction(
+                REPRODUCTION, tmp_path, parts=["fig6"], fields=1, models={**NONE, FLAT: model}
+            )
     with pytest.raises(FluoFocusError, match="Deep-Z\\+: "):
         Bench({DEEP_Z_PLUS: "no-such"}).model(DEEP_Z_PLUS)

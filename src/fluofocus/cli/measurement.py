@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,27 @@ if TYPE_CHECKING:
 
 measures = typer.Typer(no_args_is_help=True, help="Measure images of beads: widths, positions.")
 
+PixelSize = Annotated[float | None, typer.Option(help="Pixel size in µm, in place of the files'.")]
+ZStep = Annotated[
+    float | None, typer.Option(help="Distance of planes in µm, in place of the files'.")
+]
+Threshold = Annotated[
+    float, typer.Option(help="Height of a bead, in standard deviations of the noise.")
+]
+MinContrast = Annotated[
+    float, typer.Option(help="Height of a bead as a share of the brightest one's.")
+]
+Truth = Annotated[
+    Path, typer.Option(help="Known positions: the .json of 'simulate', or a reference image.")
+]
+ScoresFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for table and figure.")]
+Tolerance = Annotated[float, typer.Option(help="Largest distance of a match, in µm.")]
+Edge = Annotated[int, typer.Option(min=0, help="Pixels at each edge that do not count.")]
+NoiseFrom = Annotated[
+    Path | None,
+    typer.Option(help="Recorded image whose noise counts: a refocused one's input."),
+]
+
 
 @verb(measures)
 def fwhm(
@@ -28,16 +49,11 @@ def fwhm(
     against: Annotated[
         Path | None, typer.Option(help="Image or stack to compare the widths with.")
     ] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
-    ] = None,
-    z_step: Annotated[
-        float | None, typer.Option(help="Distance of planes in µm, in place of the files'.")
-    ] = None,
+    pixel_size: PixelSize = None,
+    z_step: ZStep = None,
     window: Annotated[int, typer.Option(help="Side of the square fitted, in pixels.")] = 21,
-    threshold: Annotated[
-        float, typer.Option(help="Height of a bead, in standard deviations of the noise.")
-    ] = 6.0,
+    threshold: Threshold = 6.0,
+    min_contrast: MinContrast = 0.05,
 ) -> None:
     """Measure the full widths at half maximum of beads, with a table and a figure."""
     from fluofocus.report.bead_widths import (
@@ -58,6 +74,7 @@ def fwhm(
             z_step_um=z_step,
             window_px=window,
             noise_threshold=threshold,
+            min_contrast=min_contrast,
             progress=update,
         )
     output.mkdir(parents=True, exist_ok=True)
@@ -81,38 +98,22 @@ def localisation(
     images: Annotated[
         list[Path], typer.Argument(help="Images or stacks of beads.", show_default=False)
     ],
-    truth: Annotated[
-        Path, typer.Option(help="Known positions: the .json of 'simulate', or a reference image.")
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table and figure.")],
-    tolerance: Annotated[float, typer.Option(help="Largest distance of a match, in µm.")] = 0.25,
-    edge: Annotated[int, typer.Option(min=0, help="Pixels at each edge that do not count.")] = 5,
-    threshold: Annotated[
-        float, typer.Option(help="Height of a bead, in standard deviations of the noise.")
-    ] = 6.0,
-    min_contrast: Annotated[
-        float, typer.Option(help="Height of a bead as a share of the brightest one's.")
-    ] = 0.05,
-    noise_from: Annotated[
-        Path | None,
-        typer.Option(help="Recorded image whose noise counts: a refocused one's input."),
-    ] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
-    ] = None,
+    truth: Truth,
+    output: ScoresFolder,
+    tolerance: Tolerance = 0.25,
+    edge: Edge = 5,
+    threshold: Threshold = 6.0,
+    min_contrast: MinContrast = 0.05,
+    noise_from: NoiseFrom = None,
+    pixel_size: PixelSize = None,
+    z_step: ZStep = None,
 ) -> None:
     """Locate beads and compare them with known ones: Jaccard index and lateral error."""
     from fluofocus.report.localisation import HEADER, plot_scores, write_scores
 
-    if not threshold > 0:
-        raise FluoFocusError(f"--threshold must be above 0, not {threshold:g}.")
-    if not 0 <= min_contrast < 1:
-        raise FluoFocusError(f"--min-contrast is a share from 0 to below 1, not {min_contrast:g}.")
+    score = _scorer(truth, tolerance, edge, threshold, min_contrast, pixel_size, z_step)
     require_folder(output)
-    score = functools.partial(
-        _scored, noise_threshold=threshold, min_contrast=min_contrast, noise_from=noise_from
-    )
-    series = [score(path, truth, tolerance, edge, pixel_size) for path in images]
+    series = [score(path, noise_from) for path in images]
     output.mkdir(parents=True, exist_ok=True)
     scores = [each for one in series for each in one]
     write_scores(scores, output / "localisation.csv")
@@ -131,27 +132,30 @@ def depth_of_field(
     stack: Annotated[
         Path, typer.Argument(help="Images of one plane by defocus, as planes.", show_default=False)
     ],
-    native: Annotated[Path, typer.Option(help="Wide-field focus scan to compare with.")],
-    truth: Annotated[
-        Path, typer.Option(help="Known positions: the .json of 'simulate', or a reference image.")
+    native: Annotated[
+        Path, typer.Option(help="Wide-field focus scan to compare with, in focus at z = 0.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table and figure.")],
+    truth: Truth,
+    output: ScoresFolder,
     native_range: Annotated[
         float, typer.Option(help="Native depth of field about z = 0, in µm.")
     ] = 0.3,
-    tolerance: Annotated[float, typer.Option(help="Largest distance of a match, in µm.")] = 0.25,
-    edge: Annotated[int, typer.Option(min=0, help="Pixels at each edge that do not count.")] = 5,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Pixel size in µm, in place of the files'.")
-    ] = None,
+    tolerance: Tolerance = 0.25,
+    edge: Edge = 5,
+    threshold: Threshold = 6.0,
+    min_contrast: MinContrast = 0.05,
+    noise_from: NoiseFrom = None,
+    pixel_size: PixelSize = None,
+    z_step: ZStep = None,
 ) -> None:
     """Measure over which defocus beads are located as well as in focus."""
     from fluofocus.report.localisation import depth_of_field_rows, plot_scores, write_scores
 
     if not native_range > 0:
         raise FluoFocusError(f"--native-range must be above 0 µm, not {native_range:g}.")
+    score = _scorer(truth, tolerance, edge, threshold, min_contrast, pixel_size, z_step)
     require_folder(output)
-    scores, scan = (_scored(path, truth, tolerance, edge, pixel_size) for path in (stack, native))
+    scores, scan = score(stack, noise_from), score(native, None)
     for path, series in ((stack, scores), (native, scan)):
         if len(series) < 2:
             raise FluoFocusError(f"{path} is a single image: a depth of field needs a stack.")
@@ -164,30 +168,38 @@ def depth_of_field(
     say(f"Wrote {output / 'localisation.csv'} and {output / 'localisation.png'}.")
 
 
-def _scored(
-    path: Path,
+def _scorer(
     truth: Path,
     tolerance_um: float,
     edge_px: int,
+    noise_threshold: float,
+    min_contrast: float,
     pixel_size_um: float | None,
-    *,
-    noise_threshold: float = 6.0,
-    min_contrast: float = 0.05,
-    noise_from: Path | None = None,
-) -> list[PlaneScore]:
+    z_step_um: float | None,
+) -> Callable[[Path, Path | None], list[PlaneScore]]:
+    """Return what scores a file, with the noise of another one if that is given."""
     from fluofocus.report.localisation import score_file
 
     if not tolerance_um > 0:
         raise FluoFocusError(f"--tolerance must be above 0 µm, not {tolerance_um:g}.")
-    with progress(f"Locating in {path.name}") as update:
-        return score_file(
-            path,
-            truth,
-            tolerance_um=tolerance_um,
-            edge_px=edge_px,
-            noise_threshold=noise_threshold,
-            min_contrast=min_contrast,
-            noise_from=noise_from,
-            pixel_size_um=pixel_size_um,
-            progress=update,
-        )
+    if not noise_threshold > 0:
+        raise FluoFocusError(f"--threshold must be above 0, not {noise_threshold:g}.")
+    if not 0 <= min_contrast < 1:
+        raise FluoFocusError(f"--min-contrast is a share from 0 to below 1, not {min_contrast:g}.")
+
+    def score(path: Path, noise_from: Path | None) -> list[PlaneScore]:
+        with progress(f"Locating in {path.name}") as update:
+            return score_file(
+                path,
+                truth,
+                tolerance_um=tolerance_um,
+                edge_px=edge_px,
+                noise_threshold=noise_threshold,
+                min_contrast=min_contrast,
+                noise_from=noise_from,
+                pixel_size_um=pixel_size_um,
+                z_step_um=z_step_um,
+                progress=update,
+            )
+
+    return score

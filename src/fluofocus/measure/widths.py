@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.measure.beads import Array, find_beads
@@ -30,7 +31,7 @@ from fluofocus.measure.width_samples import (
 )
 from fluofocus.units import AnyArray
 
-NOISE_THRESHOLD = 6.0
+NOISE_THRESHOLD, MIN_CONTRAST = 6.0, 0.05
 MIN_WINDOW_PX, MIN_PLANES = 7, 3
 MIN_WINDOW_WIDTHS = 4  # side of a window in widths of the beads in it; smaller ones get a note
 Index = npt.NDArray[np.intp]
@@ -80,6 +81,7 @@ def measure_beads(
     voxel_size_um: tuple[float, float, float],
     window_px: int = WINDOW_PX,
     noise_threshold: float = NOISE_THRESHOLD,
+    min_contrast: float = MIN_CONTRAST,
 ) -> MeasuredBeads:
     """Find the beads of an image or stack and measure their widths (equations 6 to 9).
 
@@ -96,6 +98,9 @@ def measure_beads(
         Side of the square that is fitted around each bead.
     noise_threshold : float
         Height that a bead needs, in standard deviations of the smoothed image's noise.
+    min_contrast : float
+        Height it needs as a share of the brightest one's, from 0 to below 1. A
+        `FluoFocusWarning` is given where this leaves out as many beads as there are others.
 
     Raises
     ------
@@ -103,16 +108,19 @@ def measure_beads(
         If there is no bead, values are not finite, or the shape or an argument is not possible.
     """
     data = np.asarray(image)
-    _check(data, voxel_size_um, window_px, noise_threshold)
+    _check(data, voxel_size_um, window_px, noise_threshold, min_contrast)
     projection = data if data.ndim == 2 else data.max(axis=0)
     # The parabola through a maximum at the edge may have its top outside of the image.
     last = np.array(projection.shape) - 1
-    yx_px = np.clip(find_beads(projection, noise_threshold=noise_threshold).yx_px, 0, last)
+    found = find_beads(projection, noise_threshold=noise_threshold, min_contrast=min_contrast)
+    yx_px = np.clip(found.yx_px, 0, last)
     if not len(yx_px):
         raise FluoFocusError(
             "No bead stands out from the noise: choose an image with beads in focus, or lower "
             "the threshold (--threshold, noise_threshold)."
         )
+    every = find_beads(projection, noise_threshold=noise_threshold, min_contrast=0.0)
+    _note_dim_beads(every.yx_px, found.yx_px, window_px, min_contrast)
     plane = None if data.ndim == 2 else _sharpest_planes(data, yx_px)
     sharp = projection if plane is None else _merged_planes(data, yx_px, plane)
     pixel_um = voxel_size_um[2]
@@ -144,6 +152,7 @@ def _check(
     voxel_size_um: tuple[float, float, float],
     window_px: int,
     noise_threshold: float,
+    min_contrast: float,
 ) -> None:
     if data.ndim not in (2, 3) or not data.size:
         raise FluoFocusError(
@@ -166,6 +175,24 @@ def _check(
         raise FluoFocusError(
             f"The threshold must be a number above zero, not {noise_threshold:g} "
             "(--threshold, noise_threshold)."
+        )
+    if not 0 <= min_contrast < 1:
+        raise FluoFocusError(
+            f"The contrast is a share from 0 to below 1, not {min_contrast:g} "
+            "(--min-contrast, min_contrast)."
+        )
+
+
+def _note_dim_beads(every_px: Array, found_px: Array, window_px: int, min_contrast: float) -> None:
+    """Say so where many maxima were left out that are no rings around the beads found."""
+    away_px, _ = cKDTree(found_px).query(every_px)
+    left_out = int((away_px > window_px).sum())
+    if left_out >= len(found_px):
+        warnings.warn(
+            f"{left_out} maxima stand out from the noise but are lower than {min_contrast:g} of "
+            "the brightest one: if they are beads, lower --min-contrast (min_contrast).",
+            FluoFocusWarning,
+            stacklevel=3,
         )
 
 

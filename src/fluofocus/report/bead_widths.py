@@ -16,7 +16,12 @@ from fluofocus.io.readers import read_stack
 from fluofocus.io.stack import origin_um, voxel_size_um
 from fluofocus.measure.resolution import WINDOW_PX
 from fluofocus.measure.width_samples import Outcome, compare_widths
-from fluofocus.measure.widths import NOISE_THRESHOLD, MeasuredBeads, measure_beads
+from fluofocus.measure.widths import (
+    MIN_CONTRAST,
+    NOISE_THRESHOLD,
+    MeasuredBeads,
+    measure_beads,
+)
 from fluofocus.whole_files import write_whole
 
 UNEVEN_SHARE = 0.1  # of the mean step, by which steps may differ from it
@@ -66,6 +71,7 @@ def measure_bead_files(
     z_step_um: float | None = None,
     window_px: int = WINDOW_PX,
     noise_threshold: float = NOISE_THRESHOLD,
+    min_contrast: float = MIN_CONTRAST,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[BeadFile]:
     """Measure the beads of images (Y, X) and stacks (Z, Y, X).
@@ -78,7 +84,7 @@ def measure_bead_files(
         Files that `fluofocus.read_stack` opens.
     pixel_size_um, z_step_um
         Sizes that replace those the files state.
-    window_px, noise_threshold
+    window_px, noise_threshold, min_contrast
         As for `fluofocus.measure.widths.measure_beads`.
     progress
         Called with the number of files done, and of all.
@@ -101,6 +107,7 @@ def measure_bead_files(
                 voxel_size_um=voxel_um,
                 window_px=window_px,
                 noise_threshold=noise_threshold,
+                min_contrast=min_contrast,
             )
         except FluoFocusError as error:
             raise FluoFocusError(f"{path}: {error}") from error

@@ -14,7 +14,7 @@ import xarray as xr
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
-from fluofocus.io.stack import voxel_size_um
+from fluofocus.io.stack import known_voxel_size_um, voxel_size_um
 from fluofocus.measure.beads import Array, image_noise
 from fluofocus.measure.depth_of_field import depth_of_field
 from fluofocus.measure.localisation import Localisation, locate, score_positions
@@ -51,8 +51,24 @@ class PlaneScore:
         )
 
 
-def known_beads_px(path: str | Path, pixel_size_um: float) -> Array:
+def known_beads_px(
+    path: str | Path, pixel_size_um: float, *, reference_pixel_size_um: float | None = None
+) -> Array:
     """Return known positions (y, x) in px: from a truth file, or located in a reference image.
+
+    Both images show the same field, from the same corner.
+
+    Parameters
+    ----------
+    pixel_size_um
+        Of the image to compare, whose pixels are returned.
+    reference_pixel_size_um
+        Of the reference image, in place of what it states; if it states none, its pixels are
+        as large as the image's.
+
+    Returns
+    -------
+    ndarray (N, 2)
 
     Raises
     ------
@@ -61,13 +77,15 @@ def known_beads_px(path: str | Path, pixel_size_um: float) -> Array:
     """
     path = Path(path)
     if path.suffix.lower() != ".json":
-        image = read_stack(path, pixel_size_um=pixel_size_um)
+        image = read_stack(path, pixel_size_um=reference_pixel_size_um)
         if image.squeeze(drop=True).ndim != 2:
             raise FluoFocusError(f"{path} is no single image: give the reference plane alone.")
         known = locate(image.squeeze(drop=True).values)
         if not len(known):
             raise FluoFocusError(f"There are no beads in {path} to compare with.")
-        return known
+        stated_um = known_voxel_size_um(image)[1]
+        own_um = stated_um if np.isfinite(stated_um) else pixel_size_um
+        return (known + 0.5) * (own_um / pixel_size_um) - 0.5  # indices count from pixel centres
     try:
         objects = json.loads(path.read_text(encoding="utf-8"))["objects"]
         rows = [[entry["y_um"], entry["x_um"]] for entry in objects]
@@ -91,6 +109,7 @@ def score_file(
     min_contrast: float = 0.05,
     noise_from: str | Path | None = None,
     pixel_size_um: float | None = None,
+    z_step_um: float | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[PlaneScore]:
     """Score each plane of an image (Y, X) or stack (Z, Y, X) against known positions.
@@ -102,6 +121,8 @@ def score_file(
     noise_from
         A recorded image, or as many planes as the stack has, whose noise counts in place of
         the stack's own: for a network's output, its input.
+    pixel_size_um, z_step_um
+        Sizes that replace those the files state, the pixel size also that of a reference image.
 
     Raises
     ------
@@ -109,9 +130,9 @@ def score_file(
         If a file cannot be read, an image has other axes or another number of planes, or no
         plane of it holds a bead.
     """
-    stack = _planes(path, pixel_size_um)
+    stack = _planes(path, pixel_size_um, z_step_um)
     pixel_um = voxel_size_um(stack)[1]
-    known = known_beads_px(truth, pixel_um)
+    known = known_beads_px(truth, pixel_um, reference_pixel_size_um=pixel_size_um)
     planes = stack.expand_dims("Z") if stack.ndim == 2 else stack
     inside = _without_rim(planes, edge_px)
     noise = _noise_of_planes(noise_from, planes.sizes["Z"])
@@ -134,8 +155,10 @@ def score_file(
     return scores
 
 
-def _planes(path: str | Path, pixel_size_um: float | None = None) -> xr.DataArray:
-    stack = read_stack(path, pixel_size_um=pixel_size_um).squeeze(drop=True)
+def _planes(
+    path: str | Path, pixel_size_um: float | None = None, z_step_um: float | None = None
+) -> xr.DataArray:
+    stack = read_stack(path, pixel_size_um=pixel_size_um, z_step_um=z_step_um).squeeze(drop=True)
     if stack.dims not in (("Z", "Y", "X"), ("Y", "X")):
         axes = "".join(map(str, stack.dims))
         raise FluoFocusError(f"{path} has the axes {axes}: give an image or a stack (Z, Y, X).")
@@ -184,7 +207,7 @@ def depth_of_field_rows(
     Raises
     ------
     FluoFocusError
-        If no plane of the native stack lies in its depth of field.
+        If no plane of the native stack lies in its depth of field, or no bead is matched there.
     """
     in_focus = [each for each in native if abs(each.z_um) <= native_range_um / 2 + 1e-6]
     if not in_focus:
@@ -192,6 +215,11 @@ def depth_of_field_rows(
             f"No plane of the native stack lies within {native_range_um:g} µm about z = 0."
         )
     jaccard = float(np.mean([each.score.jaccard for each in in_focus]))
+    if not jaccard > 0:
+        raise FluoFocusError(
+            f"No bead of the native scan is matched within {native_range_um / 2:g} µm of z = 0: "
+            "let its z count from its focus."
+        )
     z_um = np.array([each.z_um for each in scores])
     values = np.array([each.score.jaccard for each in scores])
     rows: list[Row] = [

@@ -226,4 +226,5 @@ REPRODUCTION = Reproduction(
     ),
     parts={"fig5": Part("Figure 5", figure_5, fields=12)},
     models={DEEP_Z_PLUS: "oil63x-microtubules-confocal", DEEP_Z: "oil63x-microtubules"},
+    leaves_out=False,
 )

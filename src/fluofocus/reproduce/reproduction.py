@@ -107,6 +107,10 @@ class Reproduction:
         By name.
     models : Mapping
         The shipped model for each role; one that does not ship is left out.
+    adds_rows : bool
+        Whether a model of another role adds a row to the tables.
+    leaves_out : bool
+        Whether roles may be without a model.
     """
 
     name: str
@@ -114,9 +118,28 @@ class Reproduction:
     paper: str
     parts: Mapping[str, Part]
     models: Mapping[str, str]
+    adds_rows: bool = True
+    leaves_out: bool = True
 
     def models_with(self, others: Mapping[str, str]) -> dict[str, str]:
-        """Return the model of each role, shipped or given, or that it is left out."""
+        """Return the model of each role, shipped or given, or that it is left out.
+
+        Raises
+        ------
+        FluoFocusError
+            If a role or a model given does not exist, or one is left out that is needed.
+        """
+        for role, model in others.items():
+            if role not in self.models and (model == LEFT_OUT or not self.adds_rows):
+                raise FluoFocusError(
+                    f"{self.name} has no role {role!r}; choose from {', '.join(self.models)}."
+                )
+            if model != LEFT_OUT:
+                read_any_card(model)
+            elif not self.leaves_out:
+                raise FluoFocusError(
+                    f"{self.name} cannot leave out {role!r}: name a model in place of {LEFT_OUT!r}."
+                )
         shipped = shipped_models()
         own = {role: name if name in shipped else LEFT_OUT for role, name in self.models.items()}
         return {**own, **others}
@@ -171,16 +194,18 @@ def run_reproduction(
     Raises
     ------
     FluoFocusError
-        If there is no such part, a model does not suit, or a file cannot be written.
+        If there is no such part, role or model, a model does not suit, or a file cannot be
+        written.
     """
     names = reproduction.chosen(parts)
+    chosen_models = reproduction.models_with(models or {})
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     sections: list[Section] = []
     with kept_heap():
         for name in names:
             part = reproduction.parts[name]
-            request = Request(folder, reproduction.models_with(models or {}), fields or part.fields)
+            request = Request(folder, chosen_models, fields or part.fields)
             made_by = _made_by(reproduction.name, name, request.fields, models or {})
             record = folder / f"{name}.json"
             weights = _weights(request.models)

@@ -11,12 +11,15 @@ from fluofocus.units import AnyArray, FloatArray
 
 
 def with_interval(values: Sequence[float] | AnyArray, digits: int = 4) -> str:
-    """Return a mean and half of its 95 % interval (Student's t), if there are several values."""
+    """Return a mean and half of its 95 % interval (Student's t), if there are several values.
+
+    An infinite mean has no interval, nor has NaN.
+    """
     from scipy.stats import t
 
     found = np.asarray(values, float)
     mean = f"{found.mean():.{digits}f}"
-    if len(found) < 2:
+    if len(found) < 2 or not np.isfinite(found).all():
         return mean
     half = t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
     return f"{mean} ± {half:.{digits}f}"

@@ -40,4 +40,6 @@ REPRODUCTION = Reproduction(
         "paper's beads": "deep-z-beads",
         "paper's worm": "deep-z-worm",
     },
+    adds_rows=False,
+    leaves_out=False,
 )

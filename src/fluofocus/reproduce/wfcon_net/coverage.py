@@ -26,7 +26,8 @@ class Coverage:
     Attributes
     ----------
     share : float
-        Of all frequencies, those with an amplitude of at least `SHARE` of the highest.
+        Of all frequencies, those with an amplitude of at least `SHARE` of the highest; 0 for an
+        even stack.
     lateral_um, axial_um : float
         Finest period down to which stack and truth agree (Fourier correlation above 1/7).
     section : ndarray (kz, kx)
@@ -42,7 +43,7 @@ class Coverage:
 def coverage(stack: FloatArray, truth: FloatArray, pixel_um: float) -> Coverage:
     """Measure a stack ``(Z, Y, X)``."""
     voxel_um = (STEP_UM, pixel_um, pixel_um)
-    first, second = (fft.rfftn(tapered(x, voxel_um).astype(np.float32)) for x in (stack, truth))
+    first, second = (_spectrum(x, voxel_um) for x in (stack, truth))
     z, y = (
         np.abs(fft.fftfreq(n, step)) for n, step in zip(stack.shape[:2], voxel_um[:2], strict=True)
     )
@@ -51,11 +52,18 @@ def coverage(stack: FloatArray, truth: FloatArray, pixel_um: float) -> Coverage:
     radius = np.broadcast_to(lateral, first.shape)
     amplitude = np.abs(first)
     return Coverage(
-        share=float((amplitude >= SHARE * amplitude.max()).mean()),
+        share=float(((amplitude > 0) & (amplitude >= SHARE * amplitude.max())).mean()),
         lateral_um=_agreement_um(first, second, radius, axial < LOW_AXIAL_PER_UM, y[1]),
         axial_um=_agreement_um(first, second, axial, radius < LOW_LATERAL_PER_UM, z[1]),
         section=_section(amplitude),
     )
+
+
+def _spectrum(stack: FloatArray, voxel_um: tuple[float, float, float]) -> AnyArray:
+    """Return the spectrum of a stack without its mean, of which rounding must leave nothing."""
+    even = stack.min() == stack.max()
+    values = np.zeros_like(stack) if even else tapered(stack, voxel_um)
+    return np.asarray(fft.rfftn(values.astype(np.float32)))
 
 
 def _agreement_um(
@@ -81,6 +89,7 @@ def _agreement_um(
 
 def _section(amplitude: FloatArray) -> FloatArray:
     plane = amplitude[:, 0]
-    whole = np.concatenate([plane[:, :0:-1], plane], axis=1)
-    relative = fft.fftshift(whole, axes=0) / amplitude.max()
+    turned = np.roll(plane[::-1], 1, axis=0)  # of a real stack A(kz, -kx) = A(-kz, kx)
+    whole = np.concatenate([turned[:, :0:-1], plane], axis=1)
+    relative = fft.fftshift(whole, axes=0) / (amplitude.max() or 1.0)
     return np.asarray(np.log10(np.maximum(relative, 1e-9)), np.float32)

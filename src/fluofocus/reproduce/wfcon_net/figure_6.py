@@ -135,7 +135,7 @@ def _figure(
     return Figure(
         path,
         f"Planes {SHOWN_DEPTH_UM:g} µm deep, x–z sections along the dotted line, and the amplitude "
-        "of the first field's spectrum (kx to the right, kz upwards, four decades).",
+        "of the first field's spectrum (kx to the right, kz downwards as z is, four decades).",
     )
 
 
