@@ -1,6 +1,7 @@
 """A double-helix mask comes back from the scan of one bead."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,3 +51,21 @@ def test_a_retrieved_mask_predicts_planes_that_it_has_not_seen(tmp_path: Path) -
 def test_scans_that_tell_nothing_are_refused(stack: np.ndarray, complaint: str) -> None:
     with pytest.raises(FluoFocusError, match=complaint):
         retrieve_mask(stack, DRY, voxel_size_um=(0.5, 0.15, 0.15))
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"bead_diameter_um": float("nan")}, "nan µm is not possible"),
+        ({"bead_diameter_um": -0.2}, "-0.2 µm is not possible"),
+        ({"bead_diameter_um": 0.0}, "0 µm is not possible"),
+        ({"bead_diameter_um": 4.0}, "field of 6 µm"),
+        ({"voxel_size_um": (float("nan"), 0.15, 0.15)}, "three positive numbers"),
+        ({"voxel_size_um": (0.5, 0.15, 0.2)}, "not square"),
+    ],
+)
+def test_impossible_beads_and_voxels_are_refused(settings: dict[str, Any], complaint: str) -> None:
+    stack = np.ones((9, 40, 40))
+    stack[4, 20, 20] = 100
+    with pytest.raises(FluoFocusError, match=complaint):
+        retrieve_mask(stack, DRY, **{"voxel_size_um": (0.5, 0.15, 0.15)} | settings)

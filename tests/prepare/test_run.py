@@ -8,14 +8,17 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from fluofocus.cli import main
 from fluofocus.data.prepared import PreparedConfig, PreparedPairs
 from fluofocus.errors import FluoFocusError
 from fluofocus.io import make_stack, write_stack
 from fluofocus.prepare import run
 from fluofocus.prepare.config import PrepareConfig, load_prepare_config
-from fluofocus.prepare.dataset import read_manifest, read_pictures, read_region
+from fluofocus.prepare.dataset import DatasetWriter, read_manifest, read_pictures, read_region
+from fluofocus.prepare.manifest import FieldRecord
 from fluofocus.prepare.register_features import LEAST_SIDE_PX
 from fluofocus.prepare.run import prepare_dataset
+from fluofocus.report import contact_sheet
 from fluofocus.report.contact_sheet import write_contact_sheet
 
 PIXEL_UM, STEP_UM, PLANES, SIDE = 0.3, 0.5, 11, 96
@@ -126,6 +129,56 @@ def test_a_stopped_run_goes_on(
     prepare_dataset(scans, path, CONFIG, workers=1)
     assert len(prepared) == 4
     assert len(read_manifest(path).fields) == 3
+
+
+def test_a_finished_dataset_is_kept_and_told_from_another(
+    scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "made.zarr"
+    made = prepare_dataset(scans, path, CONFIG, workers=1)
+    monkeypatch.delattr(run, "prepare_field")
+    assert prepare_dataset(scans, path, CONFIG, workers=1) == made
+    for stacks, name in ((scans[:2], "made.zarr"), (scans, "other.zarr")):
+        (tmp_path / "other.zarr").mkdir(exist_ok=True)
+        with pytest.raises(FluoFocusError, match="exists: choose another name"):
+            prepare_dataset(stacks, tmp_path / name, CONFIG, workers=1)
+
+
+def test_a_page_that_was_not_written_is_made_by_the_same_command(
+    scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*paths: Path) -> None:
+        raise KeyboardInterrupt
+
+    output, page = tmp_path / "made.zarr", tmp_path / "made.html"
+    settings = tmp_path / "prepare.yaml"
+    settings.write_text("region_px: 32\nplanes: 7\n", encoding="utf-8")
+    words = ["prepare", *map(str, scans), "-o", str(output), "-c", str(settings)]
+    with monkeypatch.context() as patch:
+        patch.setattr(contact_sheet, "write_contact_sheet", stopped)
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+    assert stop.value.code == 130
+    assert output.exists()
+    assert not page.exists()
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    assert page.exists()
+
+
+def test_a_lost_chunk_is_told_from_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "made.zarr"
+    writer = DatasetWriter(path, {})
+    zeros = np.zeros((3, 8, 8), np.float32)
+    regions = {name: {"input": zeros + 1, "target": zeros} for name in ("whole", "cut")}
+    writer.write_field(FieldRecord(name="f"), {"mask": zeros[0] > 0}, regions)
+    writer.partial.replace(path)
+    (path / "regions" / "cut" / "input" / "c" / "0" / "0" / "0").unlink()
+    assert not read_region(path, "whole")["target"].any()
+    assert not read_pictures(path, "f")["mask"].any()
+    with pytest.raises(FluoFocusError, match="prepare the dataset again"):
+        read_region(path, "cut")
 
 
 def test_fields_without_signal_are_left_out_and_listed(scans: list[Path], tmp_path: Path) -> None:

@@ -91,3 +91,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     whole = read_stack(output)
     assert whole.sizes["Y"] > 160
     assert whole.attrs["provenance"]["tiles"][0] == "tile0.ome.tif"
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("field.tif", "field.tif cannot be written"),
+        ("field.zarr", "field.zarr cannot be written"),
+        ("nowhere/field.ome.tif", "nowhere does not exist"),
+    ],
+)
+def test_a_name_that_cannot_be_written_is_refused_before_reading(
+    name: str, complaint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["stitch", "no-tile.ome.tif", "--columns", "1", "-o", str(tmp_path / name)])
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err

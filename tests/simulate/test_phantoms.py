@@ -1,16 +1,22 @@
 """Specimens: reproducible, inside the field, and as their parameters say."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
+from pydantic import ValidationError
 
 from fluofocus.errors import FluoFocusError
+from fluofocus.optics.microscope import preset, save_microscope
 from fluofocus.refocus import parse_surface
-from fluofocus.simulate.draws import PhantomDraw, make_phantom
+from fluofocus.simulate.draws import OpticsDraws, PhantomDraw, make_phantom
 from fluofocus.simulate.phantoms import PHANTOMS, Beads, Nuclei, Worm
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
+from fluofocus.train.defaults import default_train_config
 
 PIXEL_UM = 0.5
 SHAPE = (96, 128)
@@ -121,3 +127,58 @@ def test_whole_numbers_are_drawn_from_ranges() -> None:
     counts = {draw.draw(torch.Generator().manual_seed(seed)).neurons for seed in range(8)}
     assert len(counts) > 3
     assert all(5 <= count <= 50 for count in counts)
+
+
+def test_numbers_that_yaml_reads_as_words_are_a_range() -> None:
+    parameters = yaml.safe_load("{diameter_um: [1e-1, 5e-1]}")
+    assert parameters == {"diameter_um": ["1e-1", "5e-1"]}
+    words, numbers = (
+        PhantomDraw(phantom="beads", parameters=each)
+        for each in (parameters, {"diameter_um": [0.1, 0.5]})
+    )
+    for seed in range(4):
+        drawn = words.draw(torch.Generator().manual_seed(seed))
+        assert drawn == numbers.draw(torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("phantom", "parameters"),
+    [
+        ("nuclei", {"texture": [0.2, 1.5]}),
+        ("nuclei", {"texture": [-0.1, 0.5], "diameter_um": [1, 2]}),
+        ("worm", {"neurons": [1, 6000]}),
+        ("beads", {"surface": ["plane", "volum"]}),
+        ("beads", {"surface": ["plane", "tilt", "volum", "volume"]}),
+        ("beads", {"diameter_um": []}),
+        ("beads", {"diameter_um": [None, None]}),
+        ("beads", {"diameter_um": [0.1, "large"]}),
+    ],
+)
+def test_ranges_of_which_some_draws_fail_are_refused(
+    phantom: str, parameters: dict[str, Any]
+) -> None:
+    name = next(iter(parameters))
+    with pytest.raises(FluoFocusError, match=f"{phantom!r} does not take that: {name}"):
+        PhantomDraw.model_validate({"phantom": phantom, "parameters": parameters})
+
+
+def test_optics_stay_possible() -> None:
+    water = preset("olympus-20x-0.75").model_copy(update={"coverslip_thickness_um": 0.0})
+    optics = OpticsDraws(coverslip_error_um=(-10.0, 10.0))
+    thick = [
+        optics.draw(water, torch.Generator().manual_seed(seed)).coverslip_thickness_um
+        for seed in range(8)
+    ]
+    assert min(thick) == 0
+    assert max(thick) > 0
+    for impossible in ({"sample_index": [1, 3]}, {"emitter_depth_um": [-1, 3]}):
+        with pytest.raises(ValidationError):
+            OpticsDraws.model_validate(impossible)
+
+
+def test_without_a_coverslip_the_default_training_has_no_error_of_it(tmp_path: Path) -> None:
+    dipping = preset("olympus-20x-0.75").model_copy(update={"coverslip_thickness_um": 0.0})
+    for name, described in (("dipping", dipping), ("dry", preset("olympus-20x-0.75"))):
+        save_microscope(described, tmp_path / f"{name}.yaml")
+        optics = default_train_config(tmp_path / f"{name}.yaml")["simulation"]["optics"]
+        assert ("coverslip_error_um" in optics) == (name == "dry")

@@ -1,5 +1,7 @@
 """A simulated acquisition as a whole."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,8 @@ def test_haze_comes_from_the_whole_slice_to_a_single_plane() -> None:
         ({"background_photons": -1.0}, "background_photons"),
         ({"seed": -1}, "seed"),
         ({"shape_yx": (0, 40)}, "pixels"),
+        ({"planes_um": (0.0, 1e9)}, "too many slabs"),
+        ({"phantom_parameters": {"surface": "tilt", "tilt_deg": 90}}, "too many slabs"),
     ],
 )
 def test_impossible_requests_are_refused(
@@ -96,3 +100,48 @@ def test_impossible_requests_are_refused(
 ) -> None:
     with pytest.raises(FluoFocusError, match=message):
         acquired(microscope, **changes)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "depth_um"),
+    [
+        ({"surface": "tilt", "tilt_deg": 70.0}, lambda y: y * np.tan(np.radians(70))),
+        ({"surface": "tilt", "tilt_deg": -70.0}, lambda y: -y * np.tan(np.radians(70))),
+        ({"surface": "plane", "plane_depth_um": 17.0}, lambda y: 17 + 0 * y),
+        (
+            {"surface": "cylinder", "cylinder_diameter_mm": 0.012, "plane_depth_um": 9.0},
+            lambda y: 15 - np.sqrt(6**2 - y**2),
+        ),
+    ],
+)
+def test_beads_deeper_than_most_specimens_stay_on_their_surface(
+    microscope: Microscope,
+    parameters: dict[str, object],
+    depth_um: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    side_um = 36 * microscope.pixel_size_um
+    stack = acquired(
+        microscope,
+        shape_yx=(36, 36),
+        planes_um=(0.0,),
+        phantom_parameters=parameters | {"count_per_1000_um2": 300},
+    )
+    y_um, z_um = np.array([(bead["y_um"], bead["z_um"]) for bead in stack.truth]).T
+    assert abs(z_um).max() > 10.5
+    np.testing.assert_allclose(z_um, depth_um(y_um - side_um / 2), atol=0.26)
+
+
+def test_nuclei_beyond_the_specimen_are_not_in_the_truth(microscope: Microscope) -> None:
+    settings = {"thickness_um": 40.0, "clustering": 0.0}
+    stack = simulate_stack(
+        microscope,
+        "nuclei",
+        shape_yx=(120, 120),
+        planes_um=(0.0,),
+        seed=0,
+        phantom_parameters=settings,
+    )
+    outermost = [abs(each["z_um"]) - each["diameter_um"] / 2 for each in stack.truth]
+    assert max(outermost) <= 10.5
+    assert 10 < len(stack.truth) < 0.8 * 38  # of the 38 that are drawn
+    assert len({each["id"] for each in stack.truth}) == len(stack.truth)

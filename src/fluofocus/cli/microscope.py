@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,10 +36,19 @@ def new(
     from fluofocus.optics.microscope import preset as load_preset
     from fluofocus.optics.microscope import save_microscope
 
-    if path.exists() and not force:
-        raise FluoFocusError(f"{path} exists: choose another name, or replace it with --force.")
-    save_microscope(load_preset(preset), path)
+    description = load_preset(preset)
+    files = [path]
+    if (mask := description.pupil_mask) is not None:
+        files.append(path.with_suffix(mask.suffix))
+        description = description.model_copy(update={"pupil_mask": Path(files[1].name)})
+    for file in files:
+        if file.exists() and not force:
+            raise FluoFocusError(f"{file} exists: choose another name, or replace it with --force.")
+    save_microscope(description, path)
     say(f"Wrote {path}: edit it to describe your microscope.")
+    if mask is not None:
+        shutil.copyfile(mask, files[1])
+        say(f"Wrote its mask, {files[1]}.")
 
 
 @verb(descriptions)
@@ -48,7 +58,11 @@ def show(
     """Check a description and show it with what follows from it."""
     import yaml
 
+    from fluofocus.optics.mask_file import transmission
+
     description = named_microscope(microscope)
+    if (mask := description.pupil_mask) is not None:
+        transmission(mask, description.numerical_aperture, description.emission_wavelength_nm)
     content = description.model_dump(mode="json", exclude_none=True)
     say(yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip())
     say(f"# Nyquist pixel: {description.nyquist_pixel_um:.3f} µm")
@@ -182,7 +196,7 @@ def _retrieve(
             stack.values,
             known.model_copy(update={"zernike_rms_waves": {}}),
             voxel_size_um=voxel,
-            bead_diameter_um=bead_diameter_um or TYPICAL_BEAD_UM,
+            bead_diameter_um=TYPICAL_BEAD_UM if bead_diameter_um is None else bead_diameter_um,
             progress=update,
         )
     found.mask.save(mask)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fluofocus.cli.console import note, progress, require_folder, require_writable, say, verb
+from fluofocus.errors import FluoFocusError
 
 verbs = typer.Typer()
 
@@ -72,11 +73,13 @@ def stitch(
     ] = 10.0,
 ) -> None:
     """Put the overlapping tiles of a field together, to a fraction of a pixel."""
-    from fluofocus.io import read_stack, write_stack
+    from fluofocus.io import WRITERS, read_stack, write_stack
     from fluofocus.io.sinks import require_other_file
     from fluofocus.prepare.tile_scan import grid_px, stitched
 
-    require_writable(output, (".tif", ".tiff", ".zarr"))
+    if not output.name.lower().endswith(tuple(WRITERS)):
+        raise FluoFocusError(f"{output} cannot be written: end its name in {', '.join(WRITERS)}.")
+    require_writable(output, (output.suffix.lower(),))
     stacks = [read_stack(path) for path in tiles]
     for tile in stacks:
         require_other_file(tile, output)

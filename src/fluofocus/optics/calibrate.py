@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.bead import Bead, find_single_bead
+from fluofocus.optics.bead_checks import check_bead_imaging, checked_voxel
 from fluofocus.optics.bead_model import BeadModel, Misfit, Window
 from fluofocus.optics.microscope import Microscope
 from fluofocus.units import nm_to_um
@@ -111,9 +112,11 @@ def calibrate(
     FluoFocusError
         If there is no single, whole, unsaturated bead in the stack, or no voxel size.
     """
-    voxel = _checked_voxel(voxel_size_um)
+    voxel = checked_voxel(voxel_size_um)
     stack = np.asarray(zyx_intensity)
-    _check_settings(microscope, max_noll, bead_diameter_um, max(stack.shape) * voxel[1])
+    check_bead_imaging(microscope, bead_diameter_um, max(stack.shape) * voxel[1])
+    if not SPHERICAL_NOLL <= max_noll <= 120:
+        raise FluoFocusError(f"max_noll {max_noll} must lie between {SPHERICAL_NOLL} and 120.")
     airy_px = nm_to_um(microscope.emission_wavelength_nm) / microscope.numerical_aperture / voxel[1]
     bead = find_single_bead(stack, separation_px=2 * airy_px)
     microscope = microscope.model_copy(update={"pixel_size_um": voxel[1]})
@@ -265,36 +268,3 @@ def _window_around(
     )
     planes_um = (torch.arange(shape[0], dtype=torch.float32) - z) * z_step_um
     return Window(planes_um, rows, columns, (centre[0], centre[1]))
-
-
-def _checked_voxel(
-    voxel_size_um: tuple[float, float, float] | None,
-) -> tuple[float, float, float]:
-    if voxel_size_um is None:
-        raise FluoFocusError("The bead stack has no voxel size; give its pixel size and z step.")
-    z, y, x = voxel_size_um
-    if not all(math.isfinite(side) and side > 0 for side in (z, y, x)):
-        raise FluoFocusError(
-            f"The voxel (z, y, x) of the bead stack, {z:g} x {y:g} x {x:g} µm, must be three "
-            "positive numbers: give a focus scan of several planes, its pixel size and its z step."
-        )
-    if abs(y - x) > 0.01 * x:
-        raise FluoFocusError(f"Pixels of {y:g} by {x:g} µm are not square; resample the stack.")
-    return z, y, x
-
-
-def _check_settings(
-    microscope: Microscope, max_noll: int, bead_diameter_um: float | None, field_um: float
-) -> None:
-    if microscope.modality == "confocal":
-        raise FluoFocusError(
-            "Calibration models wide-field stacks: describe the microscope with modality "
-            "widefield, and record the bead with an open pinhole."
-        )
-    if not SPHERICAL_NOLL <= max_noll <= 120:
-        raise FluoFocusError(f"max_noll {max_noll} must lie between {SPHERICAL_NOLL} and 120.")
-    if bead_diameter_um is not None and not 0 < bead_diameter_um < field_um / 2:
-        raise FluoFocusError(
-            f"A bead of {bead_diameter_um:g} µm is not possible in a field of {field_um:.3g} µm: "
-            "give its diameter in µm."
-        )

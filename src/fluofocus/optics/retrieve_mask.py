@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.aperture import Aperture
+from fluofocus.optics.bead_checks import check_bead_imaging, checked_voxel
 from fluofocus.optics.bead_model import Misfit
 from fluofocus.optics.double_helix import DESIGNS
 from fluofocus.optics.mask_file import PupilMask
@@ -80,12 +81,15 @@ def retrieve_mask(
     Raises
     ------
     FluoFocusError
-        If the stack is too small, holds values that are not finite, or no light.
+        If the stack is too small, holds values that are not finite, or no light; if the voxel
+        or the bead is not possible, or the microscope confocal.
     """
     stack = np.asarray(zyx_intensity, dtype=np.float32)
     _check(stack)
-    bare = microscope.model_copy(update={"pupil_mask": None, "pixel_size_um": voxel_size_um[1]})
-    model = _MaskModel(bare, torch.from_numpy(stack), voxel_size_um[0], bead_diameter_um)
+    z_step_um, pixel_um, _ = checked_voxel(voxel_size_um)
+    check_bead_imaging(microscope, bead_diameter_um, max(stack.shape[1:]) * pixel_um)
+    bare = microscope.model_copy(update={"pupil_mask": None, "pixel_size_um": pixel_um})
+    model = _MaskModel(bare, torch.from_numpy(stack), z_step_um, bead_diameter_um)
     misfit = Misfit(torch.from_numpy(stack), float(np.median(stack)))
     phase = model.start(misfit)
     centre = torch.zeros(2, requires_grad=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,22 @@ class DatasetWriter:
 
     def _store(self, name: str, values: AnyArray) -> None:
         kept = values if values.dtype == bool else values.astype(np.float16)
-        self._group.create_array(name, data=kept, chunks=kept.shape, overwrite=True)
+        self._group.create_array(
+            name,
+            data=kept,
+            chunks=kept.shape,
+            overwrite=True,
+            config={"write_empty_chunks": True},  # so that a chunk that is missing was lost
+        )
+
+
+def finished_manifest(path: Path, plan: Mapping[str, Any]) -> Manifest | None:
+    """Return the manifest of a dataset that was finished by this very plan, or None."""
+    with suppress(FluoFocusError):  # anything else of this name, which the writer refuses
+        group = _open(path)
+        if group.attrs.get("plan") == dict(plan):
+            return _manifest(group, path)
+    return None
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -124,11 +140,18 @@ def read_region(path: str | Path, region: str) -> dict[str, AnyArray]:
     try:
         group = _open(path)[f"regions/{region}"]
         assert isinstance(group, zarr.Group)  # the manifest names it
-        return {name: np.asarray(array[:]) for name, array in group.arrays()}
+        return {name: _whole(array) for name, array in group.arrays()}
     except (KeyError, ValueError, RuntimeError) as error:
         raise FluoFocusError(
             f"Region {region} of {path} cannot be read: prepare the dataset again."
         ) from error
+
+
+def _whole(array: zarr.Array[Any]) -> AnyArray:
+    """Read an array, of which Zarr would give zeros in place of a chunk that is missing."""
+    if array.nchunks_initialized < array.nchunks:
+        raise ValueError("a chunk is missing")
+    return np.asarray(array[:])
 
 
 def _open(path: str | Path) -> zarr.Group:

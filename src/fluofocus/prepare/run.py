@@ -18,7 +18,7 @@ from fluofocus.errors import FluoFocusError
 from fluofocus.io.readers import read_stack
 from fluofocus.io.stack import voxel_size_um
 from fluofocus.prepare.config import PrepareConfig
-from fluofocus.prepare.dataset import DatasetWriter
+from fluofocus.prepare.dataset import DatasetWriter, finished_manifest
 from fluofocus.prepare.field import Part, prepare_field
 from fluofocus.prepare.manifest import FieldRecord, Manifest
 from fluofocus.prepare.register_features import LEAST_SIDE_PX
@@ -39,8 +39,8 @@ def prepare_dataset(
 ) -> Manifest:
     """Prepare focus scans, and scans of the same fields in a target modality, for training.
 
-    What was begun and stopped goes on where it stood. A field that cannot be used is left
-    out and its record says why.
+    What was begun and stopped goes on where it stood, and what is finished stays as it is. A
+    field that cannot be used is left out and its record says why.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ def prepare_dataset(
     Raises
     ------
     FluoFocusError
-        If files cannot be read or are not alike, or no field can be used.
+        If files cannot be read or are not alike, no field can be used, or the dataset is there
+        already, made of other files or with other settings.
     """
     inputs = _opened(stacks, config.pixel_size_um, config.z_step_um)
     others = _opened(targets, config.target_pixel_size_um, config.target_z_step_um)
@@ -75,6 +76,8 @@ def prepare_dataset(
         "targets": [_mark(path) for path in targets],
         "config": config.model_dump(mode="json"),
     }
+    if (finished := finished_manifest(Path(output), plan)) is not None:
+        return finished
     writer = DatasetWriter(Path(output), plan)
     parts = split_fields(inputs, config)
     done = 0

@@ -62,8 +62,7 @@ class BrainSlice(Phantom):
     anisotropy: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     absorption_length_um: Positive | None = None
 
-    @property
-    def half_depth_um(self) -> float:
+    def half_depth_um(self, height_um: float) -> float:
         """Half of the slice's thickness."""
         return self.thickness_um / 2
 
@@ -91,7 +90,7 @@ class BrainSlice(Phantom):
         if self.stain != "nuclei":
             paint_tubes(volume, grid, tubes)
         depths = torch.tensor(grid.depths_um, device=volume.device)
-        volume[depths.abs() > self.half_depth_um] = 0
+        volume[depths.abs() > self.thickness_um / 2] = 0
         volume *= grid.depth_step_um * grid.spacing_um**2
         return Specimen(grid, volume=volume, truth=_truth(cells), tissue=self.tissue)
 

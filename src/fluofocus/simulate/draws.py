@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.optics.microscope import Microscope
+from fluofocus.optics.microscope import Microscope, NonNegative, RefractiveIndex
 from fluofocus.settings_files import first_problem
 from fluofocus.simulate.phantom import Phantom
 from fluofocus.simulate.phantoms import PHANTOMS
@@ -48,8 +49,8 @@ class OpticsDraws(BaseModel):
     spherical_rms_waves: Range = (0.0, 0.0)
     other_zernike_rms_waves: Annotated[float, Field(ge=0)] = 0.0
     coverslip_error_um: Range = (0.0, 0.0)
-    emitter_depth_um: Range | None = None
-    sample_index: Range | None = None
+    emitter_depth_um: tuple[NonNegative, NonNegative] | None = None
+    sample_index: tuple[RefractiveIndex, RefractiveIndex] | None = None
     amplitude_falloff: Range | None = None
     relative_numerical_aperture: Range = (1.0, 1.0)
     relative_wavelength: Range = (1.0, 1.0)
@@ -87,8 +88,10 @@ class OpticsDraws(BaseModel):
             waves[index] = waves.get(index, 0.0) + value
         update: dict[str, Any] = {
             "zernike_rms_waves": waves,
-            "coverslip_thickness_um": microscope.coverslip_thickness_um
-            + uniform(self.coverslip_error_um, generator),
+            "coverslip_thickness_um": max(
+                0.0,
+                microscope.coverslip_thickness_um + uniform(self.coverslip_error_um, generator),
+            ),
             "numerical_aperture": microscope.numerical_aperture
             * uniform(self.relative_numerical_aperture, generator),
             "emission_wavelength_nm": microscope.emission_wavelength_nm
@@ -118,12 +121,19 @@ class PhantomDraw(BaseModel):
 
     @model_validator(mode="after")
     def _check_parameters(self) -> PhantomDraw:
-        self.draw(torch.Generator().manual_seed(0))
+        """Configure the phantom with all lowest values, all highest ones, and every word."""
+        ends = {name: _ends(value) for name, value in self.parameters.items()}
+        for index in range(max(map(len, ends.values()), default=1)):
+            self._phantom({name: end[min(index, len(end) - 1)] for name, end in ends.items()})
         return self
 
     def draw(self, generator: torch.Generator) -> Phantom:
         """Draw the parameters of one phantom."""
-        drawn = {name: _draw_value(value, generator) for name, value in self.parameters.items()}
+        return self._phantom(
+            {name: _draw_value(value, generator) for name, value in self.parameters.items()}
+        )
+
+    def _phantom(self, drawn: dict[str, Any]) -> Phantom:
         for name, field in PHANTOMS[self.phantom].model_fields.items():
             if field.annotation is int and isinstance(drawn.get(name), float):
                 drawn[name] = round(drawn[name])
@@ -150,10 +160,32 @@ def make_phantom(name: str, parameters: dict[str, Any]) -> Phantom:
 
 
 def _draw_value(value: Any, generator: torch.Generator) -> Any:
-    if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+    if (bounds := _bounds(value)) is not None:
+        draw = log_uniform if bounds[0] > 0 and bounds[1] > 0 else uniform
+        return draw(bounds, generator)
+    if _is_choice(value):
         return value[int(torch.randint(0, len(value), (1,), generator=generator))]
-    if isinstance(value, list | tuple) and len(value) == 2:
-        low, high = float(value[0]), float(value[1])
-        draw = log_uniform if low > 0 and high > 0 else uniform
-        return draw((low, high), generator)
     return value
+
+
+def _ends(value: Any) -> Sequence[Any]:
+    """Return the bounds of a range, the words of a choice, or the one value that is fixed."""
+    return _bounds(value) or (value if _is_choice(value) else (value,))
+
+
+def _bounds(value: Any) -> Range | None:
+    """Return a pair of numbers, which YAML reads as words if written like 1e-1."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return None
+    try:
+        return float(value[0]), float(value[1])
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_choice(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(isinstance(item, str) for item in value)
+    )

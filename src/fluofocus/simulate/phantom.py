@@ -20,9 +20,8 @@ class Phantom(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @property
-    def half_depth_um(self) -> float:
-        """How far specimens reach above and below depth zero, at least."""
+    def half_depth_um(self, height_um: float) -> float:
+        """How far specimens reach above and below depth zero, in a field so high along y."""
         return 10.0
 
     @abstractmethod

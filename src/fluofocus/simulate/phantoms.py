@@ -56,10 +56,20 @@ class Beads(Phantom):
             truth=truth_of("bead", positions, torch.full((count,), self.diameter_um)),
         )
 
+    def half_depth_um(self, height_um: float) -> float:
+        """How far surface or volume reach above and below depth zero, at least."""
+        middle_and_edges = torch.tensor([-0.5, 0.0, 0.5]) * height_um
+        reach_um = float(self._surface_um(middle_and_edges).abs().max())
+        return max(super().half_depth_um(height_um), reach_um)
+
     def _depth(self, grid: SpecimenGrid, y: Tensor, generator: torch.Generator) -> Tensor:
         if self.surface == "volume":
             low, high = grid.depths_um[0], grid.depths_um[-1]
             return low + (high - low) * torch.rand(len(y), generator=generator)
+        return self._surface_um(y)
+
+    def _surface_um(self, y: Tensor) -> Tensor:
+        """Depth of the surface at distances from the middle along y, both in µm."""
         if self.surface == "tilt":
             return self.plane_depth_um + y * math.tan(math.radians(self.tilt_deg))
         if self.surface == "cylinder":

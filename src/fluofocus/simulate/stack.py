@@ -28,6 +28,9 @@ HALF_DEPTH_UM = 10.0
 THICKEST_SLAB_UM = 0.5
 """Most that a slab, into which specimens are cut, may be thick."""
 
+MOST_SLABS = 100_000
+"""So many fit into memory by far; more are asked for only by mistake."""
+
 
 @dataclass(frozen=True)
 class SimulatedStack:
@@ -99,14 +102,31 @@ def simulate_stack(
     check_exposure(shape_yx, peak_photons, background_photons, seed)
     configured = make_phantom(phantom, dict(phantom_parameters or {}))
     generator = torch.Generator().manual_seed(seed)
-    depths = slab_depths_um(planes, configured.half_depth_um, _thickest_slab_um(microscope))
-    grid = SpecimenGrid(shape_yx, microscope.pixel_size_um, depths)
-    specimen = configured.draw(grid, generator).trimmed()
+    pixel_um = microscope.pixel_size_um
+    half_depth_um = configured.half_depth_um(shape_yx[0] * pixel_um)
+    depths = slab_depths_um(planes, half_depth_um, _thickest_slab_um(microscope))
+    drawn = configured.draw(SpecimenGrid(shape_yx, pixel_um, depths), generator)
+    truth = _within(depths, drawn.truth)
+    specimen = drawn.trimmed()
     images = ImageFormation(
         microscope, specimen.grid, torch.tensor(planes), depth_dependent=depth_dependent
     )
     photons = exposed(images(specimen), peak_photons) + background_photons
-    return recorded(photons, microscope, generator, specimen.truth, planes, seed)
+    return recorded(photons, microscope, generator, truth, planes, seed)
+
+
+def _within(
+    depths_um: tuple[float, ...], truth: tuple[dict[str, Any], ...]
+) -> tuple[dict[str, Any], ...]:
+    """Return those objects that reach into slabs at these depths: no others give light."""
+
+    def shines(entry: dict[str, Any]) -> bool:
+        if "z_um" not in entry:
+            return True
+        radius_um = entry["diameter_um"] / 2
+        return bool(depths_um[0] - radius_um <= entry["z_um"] <= depths_um[-1] + radius_um)
+
+    return tuple(filter(shines, truth))
 
 
 def exposed(photons: torch.Tensor, peak_photons: float) -> torch.Tensor:
@@ -167,12 +187,23 @@ def slab_depths_um(
 
     Their thickness and the spacing of the planes are multiples of each other, so that few
     different defoci occur.
+
+    Raises
+    ------
+    FluoFocusError
+        If they would be too many.
     """
     spacing = float(np.diff(planes_um).min()) if len(planes_um) > 1 else thickest_um
     if spacing > thickest_um:
         slab = spacing / math.ceil(spacing / thickest_um - 1e-6)
     else:
         slab = spacing * math.floor(thickest_um / spacing + 1e-6)
+    deep_um = max(planes_um[-1], half_depth_um) - min(planes_um[0], -half_depth_um)
+    if deep_um > MOST_SLABS * slab:
+        raise FluoFocusError(
+            f"Specimen and planes reach over {deep_um:.3g} µm, too many slabs of {slab:.3g} µm: "
+            "lower the specimen's depth or tilt, or bring the planes together."
+        )
     below = max(0, math.ceil((planes_um[0] + half_depth_um) / slab - 1e-6))
     reach = max(planes_um[-1], half_depth_um) - planes_um[0]
     above = math.ceil(reach / slab - 1e-6)

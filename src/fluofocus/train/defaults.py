@@ -150,10 +150,11 @@ def _phantom(name: str, weight: float, parameters: dict[str, Any]) -> dict[str, 
 def _optics(microscope: Microscope, reach_um: float, spherical: float) -> dict[str, Any]:
     uncertain = min(0.05, max(0.01, 0.5 * abs(spherical)))  # never so much that the sign turns
     largest = min(1.02, 0.99 * microscope.immersion_index / microscope.numerical_aperture)
+    has_coverslip = microscope.coverslip_thickness_um > 0
     return {
         "spherical_rms_waves": [-uncertain, uncertain],
         "other_zernike_rms_waves": 0.02,
-        "coverslip_error_um": [-10, 10],
+        **({"coverslip_error_um": [-10, 10]} if has_coverslip else {}),
         "emitter_depth_um": [0, max(1.5 * reach_um, 2 * microscope.emitter_depth_um)],
         "amplitude_falloff": [0.0, max(0.4, microscope.amplitude_falloff)],
         "relative_numerical_aperture": [min(0.97, largest), largest],

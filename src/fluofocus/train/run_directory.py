@@ -14,7 +14,7 @@ from fluofocus.optics.microscope import Microscope, save_microscope
 from fluofocus.train.config import TrainConfig, load_train_config
 
 CHECKPOINT_SUFFIX = ".ckpt"
-_CONFIG = "config.yaml"
+CONFIG_NAME = "config.yaml"
 _MICROSCOPE = "microscope.yaml"
 _MASK = "pupil_mask"
 _PLACE = ("microscope", "output_dir")
@@ -42,17 +42,23 @@ class RunDirectory:
         ------
         FluoFocusError
             If it holds a training that this would overwrite, or that is to be resumed but
-            was started with another configuration; or if it cannot be written.
+            was started with another configuration; if it cannot be written, or there is no
+            such mask.
         """
         begun = self.last.exists() or self.best.exists() or self.model_file.exists()
         if begun:
             self._require_same(config, microscope, resume=resume)
+        mask = microscope.pupil_mask
+        if mask is not None and not mask.is_file():
+            raise FluoFocusError(
+                f"There is no pupil mask {mask}: correct the microscope's pupil_mask."
+            )
         content = config.model_dump(mode="json") | {"microscope": _MICROSCOPE}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             save_microscope(self._with_own_mask(microscope), self.path / _MICROSCOPE)
             text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-            (self.path / _CONFIG).write_text(text, encoding="utf-8")
+            (self.path / CONFIG_NAME).write_text(text, encoding="utf-8")
         except OSError as error:
             raise FluoFocusError(
                 f"Cannot write into {self.path}: {error.strerror}; set another output_dir."
@@ -87,9 +93,9 @@ class RunDirectory:
 
     def _changes(self, config: TrainConfig, microscope: Microscope) -> list[str]:
         """List what differs from the configuration that the folder was made with."""
-        if not (self.path / _CONFIG).exists():
+        if not (self.path / CONFIG_NAME).exists():
             return []
-        old_config, old_microscope = load_train_config(self.path / _CONFIG)
+        old_config, old_microscope = load_train_config(self.path / CONFIG_NAME)
         old, new = (
             _flat(part.model_dump(mode="json", exclude=set(_PLACE)))
             | _flat({"microscope": optics.model_dump(mode="json") | _content_of_mask(optics)})
