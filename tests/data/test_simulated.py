@@ -1,14 +1,17 @@
 """Streams of simulated pairs: functions of their number, disjoint, and true to their labels."""
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from pydantic import BaseModel, ValidationError
 from torch.utils.data import DataLoader
 
 from fluofocus.data.simulated import SimulatedPairs, SimulatedSource, SimulationConfig
+from fluofocus.data.simulated_stacks import StackSimulationConfig
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.description import PARAMETERS, turned_parameters
 from fluofocus.optics.double_helix import design_double_helix
@@ -243,3 +246,32 @@ def test_confocal_targets_need_an_excitation_wavelength() -> None:
     )
     with pytest.raises(FluoFocusError, match="excitation_wavelength_nm"):
         SimulatedPairs(microscope, config, batch_size=1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("peak_photons", [20000, 300], "runs from low to high, not from 20000 to 300"),
+        ("peak_photons", [300, math.inf], "finite"),
+        ("background_photons", [0, 10], "greater than 0"),
+        ("z_step_um", [0, 0], "greater than 0"),
+        ("z_step_um", [0.6, 0.4], "from low to high"),
+        ("depth_um", math.inf, "finite"),
+        ("defocus_um", math.inf, "finite"),
+    ],
+)
+@pytest.mark.parametrize("kind", [SimulationConfig, StackSimulationConfig])
+def test_impossible_ranges_are_refused(
+    kind: type[BaseModel], field: str, value: Any, message: str
+) -> None:
+    if kind is StackSimulationConfig and field not in ("peak_photons", "background_photons"):
+        return
+    with pytest.raises(ValidationError, match=rf"(?s){field}.*{message}"):
+        kind.model_validate({"phantoms": SMALL["phantoms"], field: value})
+
+
+@pytest.mark.parametrize("changes", [{"sharp_share": 1.0}, {"planes_per_specimen": 2}])
+def test_one_plane_is_left_for_the_input_where_all_are_sharp(changes: dict[str, Any]) -> None:
+    config = SimulationConfig.model_validate(SMALL | {"sharp_share": 0.8} | changes)
+    pair = SimulatedSource(preset("olympus-20x-0.75"), config, seed=0).pair(0)
+    assert pair["target"].shape == (2, 32, 32)

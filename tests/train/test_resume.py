@@ -236,3 +236,50 @@ def test_a_full_disk_leaves_the_checkpoint_before(
         AtomicCheckpointIO().save_checkpoint({"step": 2}, target)
     assert torch.load(target, weights_only=True) == {"step": 1}
     assert [path.name for path in target.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_the_best_network_is_kept_where_the_folder_has_moved(
+    tiny: Callable[..., TrainConfig],
+    microscope: Microscope,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = tiny()
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "make_training", _interrupting_at(4))
+        with pytest.raises(KeyboardInterrupt):
+            _train(config, microscope)
+    moved = config.output_dir.rename(tmp_path / "moved")
+    checkpoints = moved / config.name / "checkpoints"
+    state = torch.load(checkpoints / "last.ckpt", weights_only=True)
+    (key,) = (key for key in state["callbacks"] if key.startswith("ModelCheckpoint{"))
+    unbeatable = torch.tensor(-1.0)
+    (path,) = state["callbacks"][key]["best_k_models"]
+    state["callbacks"][key] |= {
+        "best_model_score": unbeatable,
+        "kth_value": unbeatable,
+        "best_k_models": {path: unbeatable},
+    }
+    torch.save(state, checkpoints / "last.ckpt")
+    best = (checkpoints / "best.ckpt").read_bytes()
+    _train(config.model_copy(update={"output_dir": moved}), microscope, resume=True)
+    assert (checkpoints / "best.ckpt").read_bytes() == best
+    (found,) = torch.load(checkpoints / "last.ckpt", weights_only=True)["callbacks"][key][
+        "best_k_models"
+    ]
+    assert Path(found) == (checkpoints / "best.ckpt").resolve()
+
+
+def test_half_a_checkpoint_is_reported(
+    tiny: Callable[..., TrainConfig], microscope: Microscope
+) -> None:
+    config = tiny()
+    path = _train(config, microscope)
+    path.unlink()
+    last = path.parent / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 2])
+    message = r"last\.ckpt is damaged: delete it .* start_from: .*best\.ckpt\.$"
+    with pytest.raises(FluoFocusError, match=message):
+        _train(config, microscope, resume=True)
+    last.unlink()
+    assert _train(config, microscope, resume=True) == path

@@ -16,8 +16,9 @@ from fluofocus.models import build_network
 from fluofocus.models.bundle import load_model, read_card
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train import run
-from fluofocus.train.checkpoints import kept_weights, load_first_weights
+from fluofocus.train.checkpoints import kept_weights
 from fluofocus.train.config import TrainConfig, load_train_config
+from fluofocus.train.first_weights import load_first_weights
 from fluofocus.train.run import make_training, run_training
 
 Tiny = Callable[..., TrainConfig]

@@ -1,6 +1,8 @@
 """Training configurations: what they accept, and the one made for a microscope."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,6 +54,40 @@ SIMULATION = {"phantoms": [{"phantom": "beads"}]}
 def test_wrong_files_are_reported(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "train.yaml"
     path.write_text(content, encoding="utf-8")
+    with pytest.raises(FluoFocusError, match=message):
+        load_train_config(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 2**33}, "seed: Input should be less than or equal to 4294967295"),
+        (
+            {"simulation": SIMULATION | {"defocus_um": math.inf}},
+            r"simulation\.defocus_um: .*finite",
+        ),
+        (
+            {"simulation": None, "prepared": {"dataset": "a.zarr", "defocus_um": math.inf}},
+            r"prepared\.defocus_um must be finite",
+        ),
+        (
+            {
+                "simulation": None,
+                "simulated_stacks": SIMULATION,
+                "architecture": "wfcon",
+                "training": {"scheme": "wfcon", "gradient_clip": 1.0},
+                "precision": "16-mixed",
+            },
+            "clips gradients by itself, which 16-mixed scales: use precision bf16-mixed",
+        ),
+    ],
+)
+def test_impossible_values_are_refused_with_their_names(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    content = {"name": "a", "microscope": "olympus-20x-0.75", "simulation": SIMULATION} | changes
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     with pytest.raises(FluoFocusError, match=message):
         load_train_config(path)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from fluofocus.data.stream import PairStream
@@ -25,6 +25,18 @@ from fluofocus.simulate.image_formation import ImageFormation
 from fluofocus.simulate.specimen import Specimen, SpecimenGrid
 
 Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def _in_order(bounds: Range) -> Range:
+    low, high = bounds
+    if low > high:
+        raise ValueError(f"a range runs from low to high, not from {low:g} to {high:g}")
+    return bounds
+
+
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_in_order)]
+"""Lowest and highest value of a draw, both above zero."""
 
 
 class SimulationConfig(BaseModel):
@@ -33,7 +45,7 @@ class SimulationConfig(BaseModel):
     ``peak_photons`` are those of the brightest pixel of the whole focus scan.
     ``depth_um`` is how far above and below the middle specimens and focal planes
     reach. A specimen is imaged at ``planes_per_specimen`` planes, a share
-    ``sharp_share`` of which shows some of its emitters sharp, give or take
+    ``sharp_share`` of which, but not the last one, shows some of its emitters sharp, give or take
     ``sharp_spread_um`` (standard deviation), and used for ``images_per_specimen`` inputs on
     average; ``specimens_in_memory`` are mixed at a
     time. Likewise a microscope serves ``specimens_per_microscope`` specimens and
@@ -48,15 +60,15 @@ class SimulationConfig(BaseModel):
     microscope would see at the targets' planes.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     phantoms: Annotated[tuple[PhantomDraw, ...], Field(min_length=1)]
     optics: OpticsDraws = OpticsDraws()
-    peak_photons: Range = (300.0, 20000.0)
-    background_photons: Range = (1.0, 100.0)
-    defocus_um: Annotated[float, Field(gt=0)] = 10.0
-    depth_um: Annotated[float, Field(gt=0)] = 10.0
-    z_step_um: Range = (0.4, 0.6)
+    peak_photons: PositiveRange = (300.0, 20000.0)
+    background_photons: PositiveRange = (1.0, 100.0)
+    defocus_um: Positive = 10.0
+    depth_um: Positive = 10.0
+    z_step_um: PositiveRange = (0.4, 0.6)
     crop_px: Annotated[int, Field(ge=16)] = 128
     targets_per_image: Count = 4
     input_planes: Count = 1
@@ -178,6 +190,7 @@ class SimulatedSource:
         specimen = draw.draw(generator).draw(optics.grid, generator)
         all_planes = optics.images.planes_um
         sharp = round(config.sharp_share * config.planes_per_specimen)
+        sharp = min(sharp, config.planes_per_specimen - 1)  # one at least is an input
         spread = min(config.planes_per_specimen - sharp, len(all_planes))
         depths = emitter_depths_um(specimen)
         planes = choice.sample(range(len(all_planes)), spread)

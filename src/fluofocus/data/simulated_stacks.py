@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from scipy import ndimage
 from torch import Tensor
 
-from fluofocus.data.simulated import target_microscope
+from fluofocus.data.simulated import PositiveRange, target_microscope
 from fluofocus.data.stack_pairs import Count, StackPatches, cut_patch
 from fluofocus.data.stream import PairStream
 from fluofocus.errors import FluoFocusError
@@ -47,8 +47,8 @@ class StackSimulationConfig(StackPatches):
 
     phantoms: Annotated[tuple[PhantomDraw, ...], Field(min_length=1)]
     optics: OpticsDraws = OpticsDraws()
-    peak_photons: Range = (300.0, 5000.0)
-    background_photons: Range = (1.0, 50.0)
+    peak_photons: PositiveRange = (300.0, 5000.0)
+    background_photons: PositiveRange = (1.0, 50.0)
     depth_um: Range = (-10.0, 10.0)
     field_px: Annotated[int, Field(ge=32)] = 320
     target_modality: Modality = "confocal"

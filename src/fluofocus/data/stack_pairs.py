@@ -26,7 +26,7 @@ class StackPatches(BaseModel):
     pair is turned by a random multiple of 90 degrees and mirrored or not.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     planes: Count = 12
     z_step_um: Annotated[float, Field(gt=0)] = 0.5

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill, and what a training can start from."""
+"""Checkpoints that survive a kill, and what can be read from them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor, nn
+from torch import Tensor
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.models.bundle import load_model, load_stack_model
-from fluofocus.models.stack_network import StackNetwork
-from fluofocus.models.swift_decoder import ERROR_OUTPUT
-from fluofocus.models.w_net import WNet
-from fluofocus.train.run_directory import CHECKPOINT_SUFFIX
 
 KEPT_PREFIXES = ("averaged.module.", "network.")
 """What the names of a network's weights begin with in a checkpoint, the better ones first."""
+
+_DAMAGED = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError)
+"""What reading a file raises that is no whole checkpoint."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -65,6 +63,46 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"Cannot write checkpoint {target}: {error.strerror or error}; "
                 "make room and go on with --resume."
             ) from error
+
+    def load_checkpoint(self, path: str | Path, *options: Any, **more: Any) -> Any:
+        """Read the checkpoint that a training is resumed from.
+
+        Raises
+        ------
+        FluoFocusError
+            If it is damaged.
+        """
+        try:
+            return super().load_checkpoint(path, *options, **more)
+        except _DAMAGED as error:
+            raise FluoFocusError(
+                f"Checkpoint {path} is damaged: delete it to train from the beginning, or train "
+                f"under another name with start_from: {Path(path).with_name('best.ckpt')}."
+            ) from error
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the best network so far, also in a folder that has moved since the last step."""
+
+    @property
+    def state_key(self) -> str:
+        """Under which its state is in checkpoints: that of Lightning's own class."""
+        options = super().state_key.removeprefix(type(self).__qualname__)
+        return ModelCheckpoint.__qualname__ + options
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over what was best, and look for its files where they are now."""
+        assert self.dirpath is not None
+        folder = Path(self.dirpath)
+
+        def here(path: str) -> str:
+            return path and str(folder / Path(path).name)
+
+        moved = {"dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            moved[name] = here(state_dict[name])
+        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(state_dict | moved | {"best_k_models": best})
 
 
 class InterruptedTrainingError(Exception):
@@ -141,40 +179,6 @@ class LastCheckpoint(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(wish, all=False)
 
 
-def load_first_weights(network: nn.Module, source: str) -> None:
-    """Give a network the weights of a model, a model file, or a training's checkpoint.
-
-    Of a checkpoint, the averaged weights are taken where there are any. Parts that the
-    source has not keep their initial weights; an error output that the network has not is left
-    out. Both of two networks in a row take those of a network that is like each of them. Nothing
-    is unpickled but tensors and plain values.
-
-    Raises
-    ------
-    FluoFocusError
-        If there is no such model or file, it is damaged, or its network is another one.
-    """
-    if source.endswith(CHECKPOINT_SUFFIX):
-        weights, _ = kept_weights(Path(source))
-    elif isinstance(network, StackNetwork):
-        weights = load_stack_model(source).network.state_dict()
-    else:
-        weights = load_model(source).network.state_dict()
-    is_for_both = isinstance(network, WNet) and not any(
-        key.startswith(WNet.PARTS) for key in weights
-    )
-    if is_for_both:
-        weights = {f"{part}.{key}": value for part in WNet.PARTS for key, value in weights.items()}
-    wanted = network.state_dict().keys()
-    weights = {
-        key: value for key, value in weights.items() if key in wanted or ERROR_OUTPUT not in key
-    }
-    _require_same_network(network, weights, source)
-    network.load_state_dict(weights, strict=False)
-    if isinstance(network, WNet) and is_for_both:
-        network.darken()
-
-
 def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:
     """Read the network's weights from a checkpoint, the averaged ones if there are any.
 
@@ -193,7 +197,7 @@ def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:
         state, updates = checkpoint["state_dict"], checkpoint["global_step"]
     except OSError as error:
         raise FluoFocusError(f"Cannot read checkpoint {path}: {error.strerror}.") from error
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         raise FluoFocusError(
             f"{path} is no checkpoint of a FluoFocus training, or a damaged one: "
             "give the name of a model, a .safetensors file, or another checkpoint."
@@ -207,16 +211,3 @@ def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:
         if weights:
             return weights, updates
     raise FluoFocusError(f"{path} holds no network: give a checkpoint of 'fluofocus train'.")
-
-
-def _require_same_network(network: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    found = {key: tuple(value.shape) for key, value in weights.items()}
-    differing = sorted(key for key in found if wanted.get(key) != found[key])
-    if not differing:
-        return
-    raise FluoFocusError(
-        f"start_from {source} holds another network than the configuration asks for: "
-        f"{len(differing)} of its tensors differ, the first is {differing[0]}; "
-        "set architecture and architecture_config to those it was trained with."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -179,7 +180,7 @@ class TrainConfig(BaseModel):
     simulated_stacks: StackSimulationConfig | None = None
     prepared_stacks: StackPreparedConfig | None = None
     training: Training = RegressionConfig()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     start_from: str | None = None
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     validate_every: Count = Field(
@@ -229,12 +230,21 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _check_precision(self) -> TrainConfig:
         training = self.training
-        clips = isinstance(training, RegressionConfig) and training.adversarial_weight > 0
+        if isinstance(training, RegressionConfig):
+            clips = training.adversarial_weight > 0
+        else:
+            clips = isinstance(training, WfconTrainingConfig) and training.gradient_clip is not None
         if clips and self.precision == "16-mixed":
             raise ValueError(
-                "adversarial fine-tuning clips gradients, which 16-mixed scales: "
+                "this training clips gradients by itself, which 16-mixed scales: "
                 "use precision bf16-mixed or 32-true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_reach(self) -> TrainConfig:
+        if self.prepared is not None and math.isinf(self.prepared.defocus_um):
+            raise ValueError("prepared.defocus_um must be finite: it is the range of the model")
         return self
 
 

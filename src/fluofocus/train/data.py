@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+from typing import Any
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -17,6 +18,7 @@ from fluofocus.data.stream import PairStream
 from fluofocus.optics.microscope import Microscope
 from fluofocus.train.config import TrainConfig
 from fluofocus.train.module import Batch
+from fluofocus.train.worker_errors import ErrorsLast
 
 _VALIDATION_SEED = 1_000_003
 _VALIDATION_MICROSCOPES = 8
@@ -37,7 +39,7 @@ class TrainingData(LightningDataModule):
         self.workers = workers
         self._validation: list[Batch] | None = None
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch | Exception]:
         """Go on at the batch where the training stands."""
         trainer = self.trainer
         pairs = self._pairs(
@@ -48,12 +50,18 @@ class TrainingData(LightningDataModule):
             streams=trainer.world_size if trainer is not None else 1,
         )
         return DataLoader(
-            pairs,
+            ErrorsLast(pairs),
             batch_size=None,
             num_workers=self.workers,
             prefetch_factor=_BATCHES_AHEAD if self.workers else None,
             worker_init_fn=_leave_interrupts_to_the_main_process,
         )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Raise what went wrong in a worker."""
+        if isinstance(batch, Exception):
+            raise batch
+        return batch
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the same held-out pairs each time."""

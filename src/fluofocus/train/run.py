@@ -16,7 +16,6 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     LearningRateMonitor,
-    ModelCheckpoint,
 )
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -30,19 +29,21 @@ from fluofocus.optics.microscope import Microscope
 from fluofocus.train.adversarial import AdversarialRegressionTraining, DeepZTraining
 from fluofocus.train.checkpoints import (
     AtomicCheckpointIO,
+    BestCheckpoint,
     InterruptedTrainingError,
     LastCheckpoint,
     kept_weights,
-    load_first_weights,
 )
 from fluofocus.train.config import AdversarialConfig, TrainConfig, WfconTrainingConfig
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import write_model, write_stack_model
+from fluofocus.train.first_weights import load_first_weights
 from fluofocus.train.module import NetworkTraining
 from fluofocus.train.monitors import ProgressBar, SamplePictures, steps_done
 from fluofocus.train.regression import RegressionTraining
 from fluofocus.train.run_directory import RunDirectory
+from fluofocus.train.sizes import require_possible_sizes
 from fluofocus.train.wfcon import WfconTraining
 
 _CLOSE_SHARE = 0.1
@@ -89,8 +90,9 @@ def run_training(
     Raises
     ------
     FluoFocusError
-        If the folder holds another training, ``start_from`` does not fit, the training
-        diverges, or a file cannot be written.
+        If the folder holds another training or a damaged checkpoint, ``start_from`` or the
+        sizes of the data do not fit the network, the training diverges, or a file cannot be
+        written.
     KeyboardInterrupt
         On Ctrl-C, after the training's state was saved.
     """
@@ -146,14 +148,21 @@ def make_training(
     """Build the network that a configuration asks for, in the scheme that trains it.
 
     One that is to be resumed needs no first weights.
+
+    Raises
+    ------
+    FluoFocusError
+        If there is no such network, or it can take neither the data nor the first weights.
     """
     if isinstance(config.training, WfconTrainingConfig):
         restoring = build_stack_network(config.architecture, config.architecture_config)
+        require_possible_sizes(config, restoring)
         if config.start_from is not None and not is_resumed:
             load_first_weights(restoring, config.start_from)
         restoring = restoring.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return WfconTraining(restoring, config.training)
     network = build_network(config.architecture, config.architecture_config)
+    require_possible_sizes(config, network)
     if config.start_from is not None and not is_resumed:
         load_first_weights(network, config.start_from)
     network.attune(microscope)
@@ -204,7 +213,7 @@ def _callbacks(
     callbacks: list[Callback] = [
         LearningRateMonitor("step"),
         SamplePictures(directory.samples),
-        ModelCheckpoint(
+        BestCheckpoint(
             directory.checkpoints,
             filename=directory.best.stem,
             monitor=score,
