@@ -1,5 +1,8 @@
 """Normalisation as in the Methods of Deep-Z."""
 
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +48,29 @@ def test_gain_and_offset_do_not_matter() -> None:
     plain = normalisation_from_image(image).apply(image)
     changed = 3 * image + 40
     np.testing.assert_allclose(normalisation_from_image(changed).apply(changed), plain, atol=0.02)
+
+
+@pytest.mark.parametrize("gain", [1e-12, 1e9])
+@pytest.mark.parametrize("normalise", [normalisation_from_image, normalisation_from_stack])
+def test_the_unit_of_the_values_does_not_matter(normalise: Callable, gain: float) -> None:
+    image = discs().astype(np.float64)
+    plain = normalise(image).apply(image)
+    np.testing.assert_allclose(normalise(image * gain).apply(image * gain), plain, rtol=1e-6)
+
+
+def test_a_hot_pixel_of_32_bits_takes_no_memory() -> None:
+    image = discs().astype(np.uint32)
+    image[0, 0] = 2**32 - 1
+    tracemalloc.start()
+    normalisation_from_image(image)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
+
+
+def test_few_bright_voxels_are_scaled_by_the_range() -> None:
+    stack = np.zeros((4, 64, 64))
+    stack[1, 5, 5:8] = 3.0
+    assert normalisation_from_stack(stack).scale == 3.0
 
 
 def test_images_without_information_are_refused() -> None:

@@ -20,7 +20,7 @@ from fluofocus.models.bundle import save_model
 from fluofocus.models.stack_network import Extent, StackNetwork
 from fluofocus.models.wfcon import WfconConfig
 from fluofocus.prepare.normalise import normalisation_from_stack
-from fluofocus.restore import plan, restore, restore_to_file, survey, work
+from fluofocus.restore import engine, plan, restore, restore_to_file, survey, work
 from fluofocus.simulate.stack import simulate_stack
 
 Make = Callable[..., Any]
@@ -168,6 +168,24 @@ def test_a_file_is_the_same_and_resumes(
     assert read_stack(part).values.tobytes() == read_stack(whole).values.tobytes()
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("out.tif", "ends in"), ("missing/out.ome.tif", "missing does not exist")]
+)
+def test_a_wrong_name_is_refused_before_the_stack_is_read(
+    random_model: Make,
+    random_stack: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    said: str,
+) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(engine, "prepare_job", lambda *given, **options: calls.append(given))
+    with pytest.raises(FluoFocusError, match=said):
+        restore_to_file(random_stack(8, 32, 32), random_model(), tmp_path / name)
+    assert calls == []
+
+
 def test_tiles_of_another_size_are_not_mixed_into_a_file(
     random_model: Make, random_stack: Make, tmp_path: Path
 ) -> None:
@@ -297,6 +315,8 @@ def test_a_confocal_stack_is_noticed(random_model: Make, monkeypatch: pytest.Mon
         look = survey.survey(stack, ())
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(survey.warnings, "warn", lambda text, *rest, **more: said.append(text))
-            survey.warn_of_sectioning(look.centre, stack.coords["Z"].values.tolist(), model.card)
+            survey.warn_of_sectioning(
+                look.centre, stack.coords["Z"].values.tolist(), 0.1083, model.card
+            )
         assert len(said) == (modality == "confocal")
     assert "optically sectioned" in said[0]

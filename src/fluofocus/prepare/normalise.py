@@ -23,6 +23,12 @@ DARK_FRACTION, BRIGHT_FRACTION = 0.01, 0.001
 _MOST_CLIPPED = 0.05
 """Share of the pixels at the highest value, from which an image is refused as saturated."""
 
+_MOST_BINS = 2**16
+"""Levels that whole numbers are counted by; where there are more, into bins."""
+
+_LEAST_CONTRAST = 1e-6
+"""Of the range of an image, below which a difference of two levels is none."""
+
 
 @dataclass(frozen=True)
 class Normalisation:
@@ -61,14 +67,16 @@ def normalisation_from_image(image: AnyArray) -> Normalisation:
     from skimage.filters import threshold_triangle
 
     pixels = _usable(image)
-    threshold = float(threshold_triangle(pixels))  # type: ignore[no-untyped-call]
+    is_wide = np.issubdtype(pixels.dtype, np.integer) and _range(pixels) > _MOST_BINS
+    levels = pixels.astype(np.float64) if is_wide else pixels  # else a bin for each level
+    threshold = float(threshold_triangle(levels))  # type: ignore[no-untyped-call]
     above = pixels > threshold
     foreground = pixels[above]
     background = float(pixels[~above].mean())
     if foreground.size == 0:
         foreground = pixels
     peak = float(np.quantile(foreground, 1 - SATURATED_FRACTION))
-    return Normalisation(background=background, scale=max(peak - background, 1e-6))
+    return Normalisation(background=background, scale=_scale(peak - background, pixels))
 
 
 def common_normalisation(normalisations: Sequence[Normalisation]) -> Normalisation:
@@ -99,7 +107,17 @@ def normalisation_from_stack(stack: AnyArray) -> Normalisation:
     """
     voxels = _usable(stack)
     dark, bright = np.quantile(voxels, (DARK_FRACTION, 1 - BRIGHT_FRACTION)).tolist()
-    return Normalisation(background=dark, scale=max(bright - dark, 1e-6))
+    return Normalisation(background=dark, scale=_scale(bright - dark, voxels))
+
+
+def _scale(contrast: float, pixels: AnyArray) -> float:
+    """Return the contrast, or where there is next to none, as with few bright pixels, the range."""
+    whole = _range(pixels)
+    return contrast if contrast > _LEAST_CONTRAST * whole else whole
+
+
+def _range(pixels: AnyArray) -> float:
+    return float(pixels.max()) - float(pixels.min())
 
 
 def _usable(image: AnyArray) -> AnyArray:

@@ -143,7 +143,7 @@ def prepare_job(
     )
     surveys = _surveys(images)
     recorded_um = images.coords["Z"].values.ravel().tolist() if "Z" in images.coords else None
-    warn_of_sectioning(surveys[0].centre, recorded_um, bundle.card)
+    warn_of_sectioning(surveys[0].centre, recorded_um, pixel_size_um, bundle.card)
     normalisations = [each.normalisation for each in surveys]
     return Job(
         images,

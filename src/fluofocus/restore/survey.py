@@ -63,7 +63,9 @@ def survey(stack: xr.DataArray, frame: tuple[int, ...]) -> Survey:
     return Survey(normalisation_from_stack(np.stack(samples)), np.stack(centre))
 
 
-def warn_of_sectioning(centre: AnyArray, recorded_um: list[float] | None, card: StackCard) -> None:
+def warn_of_sectioning(
+    centre: AnyArray, recorded_um: list[float] | None, pixel_size_um: float, card: StackCard
+) -> None:
     """Warn where a stack seems to be confocal already."""
     gaps = np.diff(recorded_um or [])
     if len(centre) < LEAST_PLANES or np.ptp(gaps) > 0.02 * np.median(gaps):
@@ -71,7 +73,7 @@ def warn_of_sectioning(centre: AnyArray, recorded_um: list[float] | None, card: 
     optics = card.microscope
     share = cone_share(
         centre,
-        (float(gaps.mean()), optics.pixel_size_um, optics.pixel_size_um),
+        (float(gaps.mean()), pixel_size_um, pixel_size_um),
         numerical_aperture=optics.numerical_aperture,
         immersion_index=optics.immersion_index,
         emission_wavelength_um=nm_to_um(optics.emission_wavelength_nm),
