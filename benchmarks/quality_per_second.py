@@ -245,6 +245,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
                 result["name"], place, (0, 5), textcoords="offset points", ha="center", fontsize=8
             )
         axis.set(title=kind, xscale="log", xlabel="GFLOP for a stack")
+        axis.set_xticks(cost, [f"{each:.3g}" for each in cost])
+        axis.minorticks_off()
         axis.margins(x=0.25, y=0.15)
     axes[0].set_ylabel("share of the gap closed")
     figure.legend(

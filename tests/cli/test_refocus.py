@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fluofocus.io import read_stack
-from fluofocus.refocus import automatic_surface, work
+from fluofocus.refocus import automatic_surface, drift, job, work
 from fluofocus.refocus.surface import polynomial
 
 MODEL = "--model toy.safetensors"
@@ -89,6 +89,64 @@ def test_the_depth_map_does_not_replace_the_image(run: Callable, out: Path) -> N
     outcome = run(f"edf out/a-depth.ome.tif {MODEL} -o out/a.ome.tif")
     assert outcome.code == 2
     assert not (out / "a.ome.tif").exists()
+
+
+WORK = [
+    "edf good.ome.tif",
+    "drift time.ome.tif",
+    "refocus time.ome.tif --z 1",
+    "refocus good.ome.tif --surface auto",
+    "refocus stack.ome.tif --merge --plane 0 --plane 1 --z 1",
+]
+
+
+@pytest.mark.parametrize("command", WORK)
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("out/a.tif", "choose a name that ends in"),
+        ("out/missing/a.ome.tif", "missing does not exist"),
+        ("out/foreign.ome.tif", "was not written by FluoFocus"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_any_image_is_read(
+    run: Callable, out: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str, said: str
+) -> None:
+    (out / "foreign.ome.tif").write_text("mine")
+    monkeypatch.delattr(job, "_normalise_frames")
+    outcome = run(f"{command} {MODEL} -o {name}")
+    assert outcome.code == 2, outcome.err
+    assert said in outcome.err
+
+
+def test_edf_refuses_a_wrong_depth_map_and_a_time_lapse_before_refocusing(
+    run: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / "a-depth.ome.tif").write_text("mine")
+    monkeypatch.delattr(job, "_normalise_frames")
+    outcome = run(f"edf good.ome.tif {MODEL} -o out/a.ome.tif")
+    assert (outcome.code, "a-depth.ome.tif exists and" in outcome.err) == (2, True)
+    outcome = run(f"edf time.ome.tif {MODEL} -o out/b.ome.tif")
+    assert (outcome.code, "one by one" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["edf good.ome.tif", "drift time.ome.tif"])
+def test_the_budget_of_memory_is_kept(run: Callable, out: Path, command: str) -> None:
+    outcome = run(f"{command} {MODEL} --memory 0.1 -o out/a.ome.tif")
+    assert outcome.code == 2
+    assert "budget of 0.1 GiB" in outcome.err
+
+
+def test_the_budget_of_memory_holds_for_each_step(
+    run: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    still = drift.Drift(np.zeros(2), np.ones(2), 0)
+    monkeypatch.setattr(drift, "estimate_drift", lambda *images, **options: still)
+    outcome = run(f"drift time.ome.tif {MODEL} --memory 0.1 -o out/a.ome.tif")
+    assert (outcome.code, "budget of 0.1 GiB" in outcome.err) == (2, True)
+    monkeypatch.delattr("fluofocus.refocus.engine.ArraySink")  # what a surface is found in
+    outcome = run(f"refocus good.ome.tif {MODEL} --surface auto --memory 0.1 -o out/a.ome.tif")
+    assert (outcome.code, "budget of 0.1 GiB" in outcome.err) == (2, True)
 
 
 def test_drift_is_tabulated_and_undone(run: Callable, out: Path) -> None:

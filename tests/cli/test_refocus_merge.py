@@ -99,7 +99,7 @@ def test_planes_that_none_reaches_are_refused_or_extrapolated_from_the_nearest(
         ("--plane 1 --plane 2 --z 1 --intermediate", "leave out --merge or --intermediate"),
         ("--plane 1 --plane 2 --surface plane:1um", "leave out --merge or --surface"),
         ("--plane 1 --plane 2 --z 1 --scheduler tcp://host:1", "leave out --merge or --scheduler"),
-        ("--plane 1 --plane 2 --z 1 -o out/a.png", "end its name in"),
+        ("--plane 1 --plane 2 --z 1 -o out/a.png", "a name that ends in"),
         ("--plane 1 --plane 2 --z 1 -o out/scan.ome.tif", "is the image itself"),
     ],
 )

@@ -84,3 +84,9 @@ def test_the_tilt_of_a_slide_is_found_in_one_image() -> None:
 def test_images_without_contrast_are_refused() -> None:
     with pytest.raises(FluoFocusError, match="No surface can be found"):
         fit_surface(np.ones((41, 8, 8)), Z_UM, TILE_UM, order=1)
+
+
+def test_the_budget_of_memory_is_kept() -> None:
+    image = np.ones((64, 64), np.uint16)
+    with pytest.raises(FluoFocusError, match=r"budget of 0\.1 GiB"):
+        find_surface(image, "air20x-beads", pixel_size_um=0.325, memory_gb=0.1)

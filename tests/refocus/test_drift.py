@@ -146,6 +146,25 @@ def test_what_is_no_time_lapse_is_refused() -> None:
         estimate_drift(frames, model, reference=5)
 
 
+def test_the_budget_of_memory_is_kept(tmp_path: Path) -> None:
+    model, output = load_model("air20x-nuclei"), tmp_path / "back.ome.tif"
+    frames = make_stack(np.ones((2, 64, 64), np.uint16), "TYX", (1, 0.325, 0.325))
+    with pytest.raises(FluoFocusError, match=r"budget of 0\.1 GiB"):
+        estimate_drift(frames, model, memory_gb=0.1)
+    with pytest.raises(FluoFocusError, match=r"budget of 0\.1 GiB"):
+        undo_drift(frames, model, Drift(np.zeros(2), np.ones(2), 0), output, memory_gb=0.1)
+
+
+def test_a_wrong_name_is_refused_before_refocusing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("fluofocus.refocus.drift.refocus")
+    frames = make_stack(np.ones((2, 64, 64), np.uint16), "TYX", (1, 0.325, 0.325))
+    still = Drift(np.zeros(2), np.ones(2), 0)
+    with pytest.raises(FluoFocusError, match="ends in"):
+        undo_drift(frames, load_model("air20x-nuclei"), still, tmp_path / "back.tif")
+
+
 def test_the_table_has_a_row_for_each_frame() -> None:
     table = Drift(np.array([0.0, -1.25]), np.array([1.0, 0.5]), 0).to_csv()
     assert table.splitlines() == [

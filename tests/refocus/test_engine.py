@@ -139,6 +139,23 @@ def test_no_more_than_one_frame_is_read_at_a_time(random_model, random_image, tm
     assert max(sizes) == 32 * 36
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("out.tif", "ends in"), ("missing/out.ome.tif", "missing does not exist")]
+)
+def test_a_wrong_name_is_refused_before_any_frame_is_read(
+    random_model, random_image, tmp_path, name, said
+) -> None:
+    path = tmp_path / "movie.ome.zarr"
+    write_stack(path, random_image(3, 32, 36, dims="TYX"))
+    movie = read_stack(path)
+    sizes = []
+    lazy = movie.copy(data=movie.data.map_blocks(lambda block: sizes.append(block.size) or block))
+    sizes.clear()  # of what Dask tries out to learn the type
+    with pytest.raises(FluoFocusError, match=said):
+        refocus_to_file(lazy, random_model(), tmp_path / name, z_um=[1.0])
+    assert sizes == []
+
+
 @pytest.mark.parametrize("suffix", [".ome.tif", ".ome.zarr"])
 @pytest.mark.parametrize("pixel_um", [0.325, 0.4])
 @pytest.mark.filterwarnings("ignore:The image's pixels")

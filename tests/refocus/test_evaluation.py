@@ -124,6 +124,11 @@ def test_distances_default_to_the_range_the_model_was_trained_for():
     assert [scores.distance_um for scores in evaluation.distances] == list(range(-5, 6))
 
 
+def test_the_budget_of_memory_is_kept():
+    with pytest.raises(FluoFocusError, match=r"budget of 0\.1 GiB"):
+        evaluate(shift_model(PX_PER_UM), [moving_stack()], memory_gb=0.1)
+
+
 def test_the_same_seed_gives_the_same_scores():
     model, stack = shift_model(PX_PER_UM), moving_stack()
     first, same = (

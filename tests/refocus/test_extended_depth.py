@@ -43,10 +43,17 @@ def test_beads_in_a_volume_come_into_focus_and_tell_their_depth() -> None:
     assert found.image.attrs["provenance"]["fused"] == "complex wavelets"
 
 
-def test_one_plane_and_time_lapses_are_refused() -> None:
+def test_one_plane_and_time_lapses_are_refused_unrefocused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("fluofocus.refocus.extended_depth.refocus")
     frames = make_stack(np.ones((2, 64, 64), np.uint16), "TYX", (1, 0.325, 0.325))
     with pytest.raises(FluoFocusError, match="several, like --z"):
         extended_depth(frames[0], "air20x-beads", z_um=[1.0])
     frames[:, 20, 20] = 500
     with pytest.raises(FluoFocusError, match="one by one"):
         extended_depth(frames, "air20x-beads", z_um=[0.0, 1.0])
+
+
+def test_the_budget_of_memory_is_kept() -> None:
+    image = np.ones((64, 64), np.uint16)
+    with pytest.raises(FluoFocusError, match=r"budget of 0\.1 GiB"):
+        extended_depth(image, "air20x-beads", pixel_size_um=0.325, memory_gb=0.1)

@@ -18,6 +18,8 @@ from fluofocus.errors import FluoFocusError, FluoFocusWarning
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import xarray as xr
+
     from fluofocus.optics.microscope import Microscope
 
 USER_ERROR, UNEXPECTED, INTERRUPTED = 2, 1, 130
@@ -154,6 +156,17 @@ def require_folder(path: Path) -> None:
         raise FluoFocusError(f"{existing} is a file: choose another name for the folder.")
     if not os.access(existing, os.W_OK):
         raise FluoFocusError(f"The folder {existing} cannot be written into: choose another.")
+
+
+def require_result(output: Path, *recorded: xr.DataArray) -> None:
+    """Refuse, before a long computation, an image that could not be written after it."""
+    from fluofocus.io.sinks import require_other_file
+    from fluofocus.io.writers import check_destination
+
+    require_folder(output.absolute().parent)
+    for image in recorded:
+        require_other_file(image, output)
+    check_destination(output)
 
 
 def named_microscope(name_or_path: str | Path) -> Microscope:

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import named_microscope, progress, require_folder, say, verb
-from fluofocus.errors import FluoFocusError
+from fluofocus.cli.console import named_microscope, progress, require_result, say, verb
 
 verbs = typer.Typer()
 
@@ -36,20 +35,20 @@ def edf(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over the eight turns of the image.")
     ] = False,
+    memory: Annotated[float, typer.Option(min=0.1, help="Memory to use at most, in GiB.")] = 4.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Extend the depth of field of one image: everything in focus, and a map of depth."""
     from fluofocus.io import read_stack, write_stack
-    from fluofocus.io.sinks import require_other_file
     from fluofocus.refocus import parse_z_range
     from fluofocus.refocus.extended_depth import extended_depth
     from fluofocus.report.depth_figure import plot_depth
 
+    recorded = read_stack(image, pixel_size_um=pixel_size)
+    require_result(output, recorded)
     stem = _stem(output)
     depth = output.with_name(f"{stem}-depth{output.name.removeprefix(stem)}")
-    recorded = read_stack(image, pixel_size_um=pixel_size)
-    for result in (output, depth):
-        require_other_file(recorded, result)
+    require_result(depth, recorded)
     with progress(f"Refocusing {image.name}") as update:
         found = extended_depth(
             recorded,
@@ -58,6 +57,7 @@ def edf(
             plane=plane,
             microscope=None if microscope is None else named_microscope(microscope),
             ensemble=ensemble,
+            memory_gb=memory,
             device=device,
             progress=update,
         )
@@ -90,19 +90,19 @@ def drift(
     microscope: Annotated[
         str | None, typer.Option(help="What took the images; a calibrated one is told the model.")
     ] = None,
+    memory: Annotated[float, typer.Option(min=0.1, help="Memory to use at most, in GiB.")] = 4.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Find by how much a time-lapse drifts in z, and bring each frame back into its plane."""
     from fluofocus.io import read_stack
-    from fluofocus.io.sinks import require_other_file
     from fluofocus.models.bundle import load_model
     from fluofocus.refocus.drift import estimate_drift, undo_drift
     from fluofocus.report.drift_figure import plot_drift
     from fluofocus.whole_files import write_whole
 
-    stem = _stem(output)
     recorded = read_stack(frames, pixel_size_um=pixel_size)
-    require_other_file(recorded, output)
+    require_result(output, recorded)
+    stem = _stem(output)
     bundle = load_model(model)
     optics = None if microscope is None else named_microscope(microscope)
     with progress("Finding the drift") as update:
@@ -111,12 +111,20 @@ def drift(
             bundle,
             reference=reference,
             microscope=optics,
+            memory_gb=memory,
             device=device,
             progress=update,
         )
     with progress("Refocusing") as update:
         undo_drift(
-            recorded, bundle, found, output, microscope=optics, device=device, progress=update
+            recorded,
+            bundle,
+            found,
+            output,
+            microscope=optics,
+            memory_gb=memory,
+            device=device,
+            progress=update,
         )
     table, picture = output.with_name(f"{stem}.csv"), output.with_name(f"{stem}.png")
     write_whole(table, found.to_csv(), "table ")
@@ -127,11 +135,8 @@ def drift(
 
 
 def _stem(output: Path) -> str:
-    """Return the name of an image to write without its ending, or refuse another kind of file."""
+    """Return the name of an image to write without its ending."""
     from fluofocus.io.writers import WRITERS
 
-    require_folder(output.absolute().parent)
-    suffix = next((ending for ending in WRITERS if output.name.endswith(ending)), None)
-    if suffix is None:
-        raise FluoFocusError(f"{output} cannot be written: end its name in {', '.join(WRITERS)}.")
-    return output.name.removesuffix(suffix)
+    ending = next(ending for ending in WRITERS if output.name.lower().endswith(ending))
+    return output.name[: -len(ending)]

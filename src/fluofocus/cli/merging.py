@@ -8,27 +8,24 @@ from typing import Any
 
 import xarray as xr
 
-from fluofocus.cli.console import note, require_folder
+from fluofocus.cli.console import note
 from fluofocus.errors import FluoFocusError
 
 
 def require_mergeable(
-    output: Path,
     surface: str | None,
     *,
     uncertainty: bool,
     intermediate: bool,
     scheduler: str | None,
 ) -> None:
-    """Refuse options that say nothing of merged stacks, and names that cannot be written.
+    """Refuse options that say nothing of merged stacks.
 
     Raises
     ------
     FluoFocusError
         If there is one.
     """
-    from fluofocus.io.writers import WRITERS
-
     refused = {
         "--surface": (surface is not None, "a surface is one image"),
         "--uncertainty": (uncertainty, "the maximum of expected errors says nothing"),
@@ -41,9 +38,6 @@ def require_mergeable(
                 f"--merge takes the maximum of virtual stacks, and {reason}: leave out --merge or "
                 f"{option}."
             )
-    require_folder(output.absolute().parent)
-    if not output.name.endswith(tuple(WRITERS)):
-        raise FluoFocusError(f"{output} cannot be written: end its name in {', '.join(WRITERS)}.")
 
 
 def merge_to_file(
@@ -61,16 +55,14 @@ def merge_to_file(
     Raises
     ------
     FluoFocusError
-        As `refocus_merged`, or if the output is the stack itself.
+        As `refocus_merged` and `write_stack`.
     """
     from fluofocus.data.grid import square_pixel_size_um
     from fluofocus.io import write_stack
-    from fluofocus.io.sinks import require_other_file
     from fluofocus.refocus.mask_check import check_mask
     from fluofocus.refocus.merged import refocus_merged
     from fluofocus.refocus.request import as_images
 
-    require_other_file(stack, output)
     merged = refocus_merged(
         stack, model, z_um=z_um, plane=plane or [], pixel_size_um=pixel_size_um, **options
     )

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fluofocus.cli.console import note, progress, require_folder, require_writable, say, verb
-from fluofocus.errors import FluoFocusError
+from fluofocus.cli.console import note, progress, require_folder, require_result, say, verb
 
 verbs = typer.Typer()
 
@@ -73,16 +72,12 @@ def stitch(
     ] = 10.0,
 ) -> None:
     """Put the overlapping tiles of a field together, to a fraction of a pixel."""
-    from fluofocus.io import WRITERS, read_stack, write_stack
-    from fluofocus.io.sinks import require_other_file
+    from fluofocus.io import read_stack, write_stack
     from fluofocus.prepare.tile_scan import grid_px, stitched
 
-    if not output.name.lower().endswith(tuple(WRITERS)):
-        raise FluoFocusError(f"{output} cannot be written: end its name in {', '.join(WRITERS)}.")
-    require_writable(output, (output.suffix.lower(),))
+    require_result(output)
     stacks = [read_stack(path) for path in tiles]
-    for tile in stacks:
-        require_other_file(tile, output)
+    require_result(output, *stacks)
     height, width = stacks[0].shape[-2:]
     stage_px = grid_px(len(stacks), columns, (height, width), overlap, snake=snake)
     stack, placement = stitched(stacks, stage_px, stage_error_px=stage_error)

@@ -14,6 +14,7 @@ from fluofocus.cli.console import (
     note,
     progress,
     require_folder,
+    require_result,
     say,
     verb,
 )
@@ -132,13 +133,13 @@ def refocus(
 
     if merge:
         require_mergeable(
-            output,
             surface,
             uncertainty=uncertainty,
             intermediate=intermediate,
             scheduler=scheduler,
         )
     stack = read_stack(image, pixel_size_um=pixel_size, z_step_um=z_step)
+    require_result(output, stack)
     described = None if microscope is None else named_microscope(microscope)
     if described is not None:
         pixel_size = lacking_pixel_size_um(stack, described)
@@ -153,6 +154,7 @@ def refocus(
                 pixel_size_um=pixel_size,
                 plane=plane,
                 microscope=described,
+                memory_gb=memory,
                 device=device,
                 progress=update,
             )

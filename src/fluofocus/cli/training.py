@@ -104,6 +104,7 @@ def evaluate(
         str | None, typer.Option(help="What took the stacks; a calibrated one is told the model.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of planes.")] = 0,
+    memory: Annotated[float, typer.Option(min=0.1, help="Memory to use at most, in GiB.")] = 4.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure how well a model refocuses, by distance, with a plot."""
@@ -134,6 +135,7 @@ def evaluate(
             allow_extrapolation=allow_extrapolation,
             microscope=None if microscope is None else named_microscope(microscope),
             ensemble=ensemble,
+            memory_gb=memory,
             device=device,
             progress=update,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,18 @@ IMAGE, HEADER, JOURNAL, REPLACED = "image", "header.json", "journal.txt", "repla
 """The entries of a partial folder; the last one exists for a moment when a Zarr is replaced."""
 
 
-def check_own_folder(partial: Path) -> None:
-    """Raise `FluoFocusError` unless a folder, about to be emptied, is an unfinished output."""
-    entries = {entry.name for entry in partial.iterdir()} if partial.is_dir() else {""}
-    if not entries <= {IMAGE, HEADER, JOURNAL, REPLACED}:
+def clear_own_folder(partial: Path) -> None:
+    """Empty the folder, or raise `FluoFocusError` if it is not an unfinished output."""
+    entries = list(partial.iterdir()) if partial.is_dir() else [partial]
+    if not {entry.name for entry in entries} <= {IMAGE, HEADER, JOURNAL, REPLACED}:
         raise FluoFocusError(
             f"{partial} is in the way and is not an unfinished output: move it elsewhere."
         )
+    for entry in entries:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ from fluofocus.io.stack import UNKNOWN_VOXEL_UM, VoxelSize
 
 LARGEST_PIXEL_UM = 20.0
 UNNAMED_AXES = "IQ"
+MISSING_PART = re.compile(r"OME series failed to read (['\"])(?P<name>.+)\1, raised")
+"""What tifffile logs, as a warning, before it takes the planes of that file as zeros."""
+
 RESOLUTION_UNITS = {2: 25400.0, 3: 1e4, 4: 1e3, 5: 1.0}
 """TIFF ResolutionUnit (inch, cm, and by common extension mm, µm) -> µm."""
 
@@ -37,17 +41,17 @@ def read_tiff(path: Path) -> Contents:
     Raises
     ------
     FluoFocusError
-        If the file is no TIFF, or is damaged or cut short.
+        If the file is no TIFF, is damaged or cut short, or lacks one of its parts.
     """
     from bioio_base.exceptions import UnsupportedFileFormatError
 
+    with _damage_reported(path), tifffile.TiffFile(path, is_mmstack=False) as tiff:
+        _check_complete(tiff, path)
+        axes = _named_axes(tiff.series[0].axes)
+        voxel = _imagej_voxel_um(tiff) if tiff.is_imagej else _plain_voxel_um(tiff)
+        interval_s = _imagej_interval_s(tiff)
+        is_ome = tiff.is_ome
     with _damage_reported(path):
-        with tifffile.TiffFile(path, is_mmstack=False) as tiff:
-            _check_complete(tiff, path)
-            axes = _named_axes(tiff.series[0].axes)
-            voxel = _imagej_voxel_um(tiff) if tiff.is_imagej else _plain_voxel_um(tiff)
-            interval_s = _imagej_interval_s(tiff)
-            is_ome = tiff.is_ome
         if not is_ome:
             return _read_plain(path, axes, voxel, interval_s)
         try:
@@ -189,11 +193,18 @@ def _damage_reported(path: Path) -> Iterator[None]:
     logger.addHandler(complaints)
     try:
         yield
+    except PermissionError:
+        raise
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError) as error:
         raise FluoFocusError(f"{path} is not a TIFF file, or is damaged: {error}.") from error
     finally:
         logger.removeHandler(complaints)
         logger.propagate = propagate
+    if complaints.missing_part:
+        raise FluoFocusError(
+            f"The part {complaints.missing_part} of {path} is missing or cannot be read: "
+            "copy all files of this image."
+        )
     if complaints.first:
         raise FluoFocusError(
             f"{path} is damaged or cut short ({complaints.first}): copy or export it again."
@@ -206,15 +217,20 @@ def _matters(record: logging.LogRecord) -> bool:
 
 
 class _Complaints(logging.Handler):
-    """Keeps the first error that tifffile logs."""
+    """Keeps the first error that tifffile logs, and the first part that it did not find."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.first = ""
+        self.missing_part = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remember the first message, without tifffile's object names."""
-        self.first = self.first or record.getMessage().rpartition("> ")[2]
+        message = record.getMessage()
+        if missing := MISSING_PART.search(message):
+            self.missing_part = self.missing_part or missing["name"]
+        elif record.levelno >= logging.ERROR:
+            self.first = self.first or message.rpartition("> ")[2]
 
 
 @contextmanager

@@ -41,6 +41,8 @@ def _read_with_plugin(path: Path, extra: str, **options: Any) -> Contents:
             f"{path} needs an optional reader that is not installed: "
             f"run  pip install 'fluofocus[{extra}]'  and try again."
         ) from error
+    except PermissionError:
+        raise
     except (UnsupportedFileFormatError, OSError, ValueError, RuntimeError) as error:
         raise FluoFocusError(f"{path} cannot be read as {extra.upper()}: {error}") from error
     z, y, x = (math.nan if not size else float(size) for size in (sizes.Z, sizes.Y, sizes.X))

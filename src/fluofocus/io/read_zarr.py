@@ -51,6 +51,8 @@ def read_zarr(path: Path) -> Contents:
             images=len(ome["multiscales"]),
             own_metadata=attributes.get(OWN_KEY, {}),
         )
+    except PermissionError:
+        raise
     except (UnsupportedFileFormatError, OSError, ValueError, LookupError, TypeError) as error:
         raise FluoFocusError(
             f"{path} is not an OME-Zarr image, or is damaged ({error}): copy or export it again."

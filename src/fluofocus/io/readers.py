@@ -58,13 +58,18 @@ def read_stack(
     Raises
     ------
     FluoFocusError
-        If the file is missing, empty, damaged, or not an image this package reads.
+        If the file is missing, empty, damaged, not permitted, or not an image this package reads.
     """
     for option, size in (("--pixel-size", pixel_size_um), ("--z-step", z_step_um)):
         if size is not None and not (math.isfinite(size) and size > 0):
             raise FluoFocusError(f"{option} must be a length above zero in µm, not {size:g}.")
     path = Path(path)
-    contents = _reader_for(path)(path)
+    try:
+        contents = _reader_for(path)(path)
+    except PermissionError as error:
+        raise FluoFocusError(
+            f"{path} cannot be read (Permission denied): check its permissions."
+        ) from error
     if contents.images > 1:
         warnings.warn(
             f"{path} holds {contents.images} images: the first is used.",

@@ -121,9 +121,23 @@ def voxel_size_um(stack: xr.DataArray) -> VoxelSize:
 
 
 def loaded(pixels: Any) -> AnyArray:
-    """Return pixels in memory, read by threads of this process whatever Dask's default is."""
+    """Return pixels in memory, read by threads of this process whatever Dask's default is.
+
+    Raises
+    ------
+    FluoFocusError
+        If they cannot be read; each format and each compression has errors of its own.
+    """
     if is_dask_collection(pixels):
-        pixels = pixels.compute(scheduler="threads")
+        try:
+            pixels = pixels.compute(scheduler="threads")
+        except (FluoFocusError, MemoryError):
+            raise
+        except Exception as error:
+            raise FluoFocusError(
+                f"The pixels cannot be read ({type(error).__name__}: {error}): "
+                "the file is damaged or out of reach: copy or export it again."
+            ) from error
     return np.asarray(pixels)
 
 

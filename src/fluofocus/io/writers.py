@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +22,8 @@ import xarray as xr
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.io.header import Header
 from fluofocus.io.journal import Journal, PlaneIndex, Region
-from fluofocus.io.partial import HEADER, IMAGE, JOURNAL, REPLACED, check_own_folder, disk_errors
+from fluofocus.io.lock import locked
+from fluofocus.io.partial import HEADER, IMAGE, JOURNAL, REPLACED, clear_own_folder, disk_errors
 from fluofocus.io.shared import SharedWriter
 from fluofocus.io.stack import (
     VoxelSize,
@@ -54,11 +55,13 @@ class StackWriter:
         self._header = header
         self._open = True
         store = _store_for(path)
-        with disk_errors(path):
+        with disk_errors(path), ExitStack() as lock:
+            self._hold_partial_folder(lock)
             if not (resume and self._resumable()):
                 self._start(store)
             self._journal = Journal(self.partial_path / JOURNAL)
             self._store = store(self.partial_path / IMAGE, header)
+            self._lock = lock.pop_all()
 
     def is_done(self, index: PlaneIndex, y: slice | None = None, x: slice | None = None) -> bool:
         """Tell whether a plane, or a region of it, is already written."""
@@ -113,7 +116,7 @@ class StackWriter:
         missing = [index for index in np.ndindex(self._header.planes) if not self.is_done(index)]
         if missing:
             raise ValueError(f"{len(missing)} planes of {self.path} are not written: {missing[:3]}")
-        with disk_errors(self.path):
+        with disk_errors(self.path), self._lock:
             self._store.complete()
             self._close()
             if self.path.is_dir():
@@ -124,7 +127,7 @@ class StackWriter:
     def discard(self) -> None:
         """Delete what was written; the final name is not touched."""
         if self._open:
-            with disk_errors(self.path):
+            with disk_errors(self.path), self._lock:
                 self._close()
                 shutil.rmtree(self.partial_path)
 
@@ -142,8 +145,18 @@ class StackWriter:
         if kind is None:
             self.finish()
         elif self._open:
-            with suppress(OSError):
+            with suppress(OSError), self._lock:
                 self._close()
+
+    def _hold_partial_folder(self, lock: ExitStack) -> None:
+        with suppress(FileExistsError):
+            self.partial_path.mkdir()
+        try:
+            lock.enter_context(locked(self.partial_path))
+        except BlockingIOError as error:
+            raise FluoFocusError(
+                f"Another run is writing {self.path}: wait for it, or choose another name."
+            ) from error
 
     def _resumable(self) -> bool:
         header = self.partial_path / HEADER
@@ -160,10 +173,7 @@ class StackWriter:
 
     def _start(self, store: type[PixelStore]) -> None:
         """Set up an empty partial folder; the header, written last, says that it is whole."""
-        if self.partial_path.exists():
-            check_own_folder(self.partial_path)
-            shutil.rmtree(self.partial_path)
-        self.partial_path.mkdir()
+        clear_own_folder(self.partial_path)
         try:
             store.create(self.partial_path / IMAGE, self._header)
         except (OSError, FluoFocusError):
@@ -233,7 +243,7 @@ def open_writer(
         If the name, the metadata, the folder or the disk do not allow it.
     """
     path = Path(path)
-    _check_destination(path)
+    check_destination(path)
     header = Header(
         shape=tuple(int(n) for n in shape),
         dims=dims,
@@ -287,7 +297,16 @@ def _store_for(path: Path) -> type[PixelStore]:
     )
 
 
-def _check_destination(path: Path) -> None:
+def check_destination(path: str | Path) -> None:
+    """Refuse, before a long computation, a name that `open_writer` would refuse after it.
+
+    Raises
+    ------
+    FluoFocusError
+        If its ending is of no known kind, its folder does not exist, or what has the name is not
+        to be replaced.
+    """
+    path = Path(path)
     store = _store_for(path)
     if not path.parent.is_dir():
         raise FluoFocusError(f"The folder {path.parent} does not exist: make it first.")

@@ -71,6 +71,7 @@ def find_surface(
     order: int = DEFAULT_ORDER,
     tile_px: int = DEFAULT_TILE_PX,
     step_um: float | None = None,
+    memory_gb: float = 4.0,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> FoundSurface:
@@ -80,7 +81,7 @@ def find_surface(
     ----------
     image
         Counts; the first frame and channel of several is taken.
-    pixel_size_um, plane, microscope, device
+    pixel_size_um, plane, microscope, memory_gb, device
         As in `refocus`.
     order
         Of the polynomial: 0 a plane at some height, 1 a tilted one, 2 with curvature.
@@ -108,6 +109,7 @@ def find_surface(
         pixel_size_um=pixel_size_um,
         plane=plane,
         microscope=microscope,
+        memory_gb=memory_gb,
         device=device,
         progress=progress,
     )

@@ -18,7 +18,7 @@ import xarray as xr
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.sinks import require_other_file
 from fluofocus.io.stack import known_times_s, known_voxel_size_um
-from fluofocus.io.writers import open_writer
+from fluofocus.io.writers import check_destination, open_writer
 from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.engine import refocus
@@ -71,6 +71,7 @@ def estimate_drift(
     reference: int = 0,
     pixel_size_um: float | None = None,
     microscope: Microscope | None = None,
+    memory_gb: float = 4.0,
     device: str = "auto",
     progress: Progress = lambda done, total: None,
 ) -> Drift:
@@ -91,6 +92,8 @@ def estimate_drift(
         Number of the frame whose plane counts as zero.
     microscope
         What took the frames; a model that can be told of its measured aberrations, is.
+    memory_gb
+        As in `refocus`.
 
     Raises
     ------
@@ -115,6 +118,7 @@ def estimate_drift(
             z_um=grid.tolist(),
             pixel_size_um=pixel_size_um,
             microscope=microscope,
+            memory_gb=memory_gb,
             uncertainty=model.card.error is not None,
             device=device,
         ).values
@@ -185,6 +189,7 @@ def undo_drift(
     *,
     pixel_size_um: float | None = None,
     microscope: Microscope | None = None,
+    memory_gb: float = 4.0,
     device: str = "auto",
     progress: Progress = lambda done, total: None,
 ) -> None:
@@ -196,6 +201,7 @@ def undo_drift(
         If a frame cannot be refocused or the file not be written.
     """
     require_other_file(frames, Path(output))
+    check_destination(output)
     low, high = model.card.training.defocus_um
     first = refocus(
         frames.isel(T=0),
@@ -203,6 +209,7 @@ def undo_drift(
         z_um=[0.0],
         pixel_size_um=pixel_size_um,
         microscope=microscope,
+        memory_gb=memory_gb,
         device=device,
     )
     provenance = {
@@ -230,6 +237,7 @@ def undo_drift(
                     z_um=[float(np.clip(distance, low, high))],
                     pixel_size_um=pixel_size_um,
                     microscope=microscope,
+                    memory_gb=memory_gb,
                     device=device,
                 )
                 writer.write_plane((frame,), image.values.reshape(image.shape[-2:]))

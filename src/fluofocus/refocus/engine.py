@@ -15,7 +15,7 @@ from fluofocus.heap import kept_heap
 from fluofocus.io.pipeline import read_ahead, write_behind
 from fluofocus.io.sinks import ArraySink, Sink, require_other_file
 from fluofocus.io.stack import known_times_s, make_stack, origin_um
-from fluofocus.io.writers import open_writer
+from fluofocus.io.writers import check_destination, open_writer
 from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.refocus.cluster import open_cluster
@@ -196,6 +196,7 @@ def refocus_to_file(
         device=device,
     )
     require_other_file(image, Path(output))
+    check_destination(output)
     with nullcontext() if scheduler is None else open_cluster(scheduler, model, output) as cluster:
         workers_device = None if cluster is None else cluster.device(device)
         job = prepare_job(image, model, options, in_memory=False, workers_device=workers_device)

@@ -40,6 +40,7 @@ def evaluate(
     allow_extrapolation: bool = False,
     microscope: Microscope | None = None,
     ensemble: bool = False,
+    memory_gb: float = 4.0,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -73,6 +74,8 @@ def evaluate(
         As in `refocus`.
     ensemble : bool
         As in `refocus`.
+    memory_gb : float
+        As in `refocus`.
     device : str
         As in `refocus`.
     progress : callable, optional
@@ -101,7 +104,12 @@ def evaluate(
         planes = _drawn_planes(stack.sizes.get("Z", 1), inputs_per_stack, rng)
         try:
             refocused = partial(
-                _refocused, model, microscope=microscope, ensemble=ensemble, device=device
+                _refocused,
+                model,
+                microscope=microscope,
+                ensemble=ensemble,
+                memory_gb=memory_gb,
+                device=device,
             )
             _score_stack(refocused, stack, truth, planes, distances, pairs, covered)
         except FluoFocusError as error:
@@ -203,6 +211,7 @@ def _refocused(
     *,
     microscope: Microscope | None,
     ensemble: bool,
+    memory_gb: float,
     device: str,
 ) -> dict[int, Output]:
     """Refocus one plane to others; returns counts (Y, X), and expected errors, by plane number."""
@@ -218,6 +227,7 @@ def _refocused(
         microscope=microscope,
         uncertainty=model.card.error is not None,
         ensemble=ensemble,
+        memory_gb=memory_gb,
         device=device,
     )
     if model.card.error is None:

@@ -48,6 +48,7 @@ def extended_depth(
     plane: int | Sequence[int] | None = None,
     microscope: Microscope | None = None,
     ensemble: bool = False,
+    memory_gb: float = 4.0,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> ExtendedDepth:
@@ -72,6 +73,11 @@ def extended_depth(
     planes = np.linspace(low, high, _DEFAULT_PLANES).tolist() if z_um is None else list(z_um)
     if len(planes) < 2:
         raise FluoFocusError("One plane cannot be fused: give several, like --z -10:10:0.5.")
+    if isinstance(image, xr.DataArray) and {"T", "C"} & set(image.dims):
+        raise FluoFocusError(
+            "The depth of field of one image can be extended, not of several frames or channels: "
+            "give them one by one."
+        )
     virtual = refocus(
         image,
         bundle,
@@ -80,14 +86,10 @@ def extended_depth(
         plane=plane,
         microscope=microscope,
         ensemble=ensemble,
+        memory_gb=memory_gb,
         device=device,
         progress=progress,
     )
-    if virtual.dims != ("Z", "Y", "X"):
-        raise FluoFocusError(
-            "The depth of field of one image can be extended, not of several frames or channels: "
-            "give them one by one."
-        )
     fused = fuse(virtual.values)
     levels = PrepareConfig()
     seen = signal_mask(

@@ -12,7 +12,7 @@ from fluofocus.heap import give_back, kept_heap
 from fluofocus.io.pipeline import read_ahead, write_behind
 from fluofocus.io.sinks import ArraySink, Sink, require_other_file
 from fluofocus.io.stack import known_times_s, make_stack, origin_um
-from fluofocus.io.writers import open_writer
+from fluofocus.io.writers import check_destination, open_writer
 from fluofocus.models.bundle import StackModel
 from fluofocus.restore.job import Job, prepare_job
 from fluofocus.restore.options import Options
@@ -117,6 +117,7 @@ def restore_to_file(
         pixel_size_um=pixel_size_um, resample=resample, memory_gb=memory_gb, device=device
     )
     require_other_file(stack, Path(output))
+    check_destination(output)
     job = prepare_job(stack, model, options, in_memory=False)
     with open_writer(
         output,
