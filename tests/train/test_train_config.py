@@ -123,6 +123,16 @@ def test_every_preset_has_a_training_that_can_be_simulated(name: str, tmp_path: 
         config.simulation.optics.draw(microscope, torch.Generator().manual_seed(seed))
 
 
+def test_images_through_a_mask_are_not_turned_by_default(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    path = tmp_path / "masked.yaml"
+    save_microscope(preset("leica-63x-1.4-oil-double-helix"), path)
+    config, _ = load_train_config(path)
+    assert not config.simulation.flips_and_rotations
+    assert not recwarn.list  # of two sides of focus that look alike
+
+
 def test_the_default_training_yields_pairs(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     save_microscope(preset("leica-40x-1.3-oil"), path)

@@ -76,8 +76,8 @@ def _reach_um(microscope: Microscope) -> float:
 
 
 def _is_directional(microscope: Microscope) -> bool:
-    """Whether astigmatism, coma and the like give images an orientation that must be kept."""
-    return any(
+    """Whether a mask, astigmatism, coma and the like give images a direction, to be kept."""
+    return microscope.pupil_mask is not None or any(
         abs(waves) > FAINT_ABERRATION_WAVES and noll_to_radial_azimuthal(noll)[1] != 0 and noll > 4
         for noll, waves in microscope.zernike_rms_waves.items()
     )
