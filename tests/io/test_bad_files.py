@@ -113,6 +113,17 @@ def test_a_missing_part_is_not_read_as_zeros(tmp_path: Path) -> None:
         parts_of_one_image(tmp_path, image)
 
 
+def test_planes_that_were_never_recorded_are_noted(tmp_path: Path) -> None:
+    uuid = "11111111-1111-1111-1111-111111111111"
+    description = OME.format(uuid=uuid, planes=5, data="<TiffData/>")
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as tiff:
+        tiff.write(
+            numbers(3, 6, 7), photometric="minisblack", description=description, metadata=None
+        )
+    with pytest.warns(FluoFocusWarning, match="lacks 2 of the planes that it announces"):
+        assert read_stack(tmp_path / "a.ome.tif").shape == (5, 6, 7)
+
+
 def test_other_warnings_of_tifffile_are_harmless(tmp_path: Path) -> None:
     image = numbers(3, 6, 7)
     uuid = "11111111-1111-1111-1111-111111111111"

@@ -31,6 +31,9 @@ UNNAMED_AXES = "IQ"
 MISSING_PART = re.compile(r"OME series failed to read (['\"])(?P<name>.+)\1, raised")
 """What tifffile logs, as a warning, before it takes the planes of that file as zeros."""
 
+MISSING_PLANES = re.compile(r"is missing (?P<count>\d+) (frames|pages)\.")
+"""What it logs before it takes planes as zeros that the file announces, but does not hold."""
+
 RESOLUTION_UNITS = {2: 25400.0, 3: 1e4, 4: 1e3, 5: 1.0}
 """TIFF ResolutionUnit (inch, cm, and by common extension mm, µm) -> µm."""
 
@@ -45,12 +48,19 @@ def read_tiff(path: Path) -> Contents:
     """
     from bioio_base.exceptions import UnsupportedFileFormatError
 
-    with _damage_reported(path), tifffile.TiffFile(path, is_mmstack=False) as tiff:
+    with _damage_reported(path) as said, tifffile.TiffFile(path, is_mmstack=False) as tiff:
         _check_complete(tiff, path)
         axes = _named_axes(tiff.series[0].axes)
         voxel = _imagej_voxel_um(tiff) if tiff.is_imagej else _plain_voxel_um(tiff)
         interval_s = _imagej_interval_s(tiff)
         is_ome = tiff.is_ome
+    if said.missing_planes:
+        warnings.warn(
+            f"{path} lacks {said.missing_planes} of the planes that it announces, as when a "
+            "recording was stopped: they are read as zeros.",
+            FluoFocusWarning,
+            stacklevel=3,
+        )
     with _damage_reported(path):
         if not is_ome:
             return _read_plain(path, axes, voxel, interval_s)
@@ -184,7 +194,7 @@ def _check_complete(tiff: tifffile.TiffFile, path: Path) -> None:
 
 
 @contextmanager
-def _damage_reported(path: Path) -> Iterator[None]:
+def _damage_reported(path: Path) -> Iterator[_Complaints]:
     """Turn what tifffile raises, or only logs while it returns fewer planes, into one error."""
     complaints = _Complaints()
     logger = logging.getLogger("tifffile")
@@ -192,7 +202,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(complaints)
     try:
-        yield
+        yield complaints
     except PermissionError:
         raise
     except (tifffile.TiffFileError, ValueError, IndexError, KeyError, TypeError, OSError) as error:
@@ -217,18 +227,21 @@ def _matters(record: logging.LogRecord) -> bool:
 
 
 class _Complaints(logging.Handler):
-    """Keeps the first error that tifffile logs, and the first part that it did not find."""
+    """Keeps the first error that tifffile logs, and which part or planes it did not find."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.first = ""
         self.missing_part = ""
+        self.missing_planes = 0
 
     def emit(self, record: logging.LogRecord) -> None:
         """Remember the first message, without tifffile's object names."""
         message = record.getMessage()
         if missing := MISSING_PART.search(message):
             self.missing_part = self.missing_part or missing["name"]
+        elif lacking := MISSING_PLANES.search(message):
+            self.missing_planes = int(lacking["count"])
         elif record.levelno >= logging.ERROR:
             self.first = self.first or message.rpartition("> ")[2]
 
