@@ -67,20 +67,24 @@ def test_unknown_sizes_stay_unknown(tmp_path: Path, name: str) -> None:
     )
 
 
-def test_tiff_as_others_read_it(tmp_path: Path) -> None:
-    image = numbers(2, 3, 5, 6)
-    options: dict[str, Any] = {"z_um": [-1.0, 0.0, 2.0], "channel_names": ["DAPI", "GFP"]}
+def write_channels(path: Path, image: np.ndarray, *, z_um: list[float]) -> None:
     with open_writer(
-        tmp_path / "a.ome.tif",
+        path,
         shape=image.shape,
         dims="CZYX",
         dtype=image.dtype,
         voxel_size_um=(0.5, 0.2, 0.1),
         provenance=PROVENANCE,
-        **options,
+        z_um=z_um,
+        channel_names=["DAPI", "GFP"],
     ) as writer:
-        for index in np.ndindex(2, 3):
+        for index in np.ndindex(image.shape[:2]):
             writer.write_plane(index, image[index])
+
+
+def test_tiff_as_others_read_it(tmp_path: Path) -> None:
+    image = numbers(2, 3, 5, 6)
+    write_channels(tmp_path / "a.ome.tif", image, z_um=[-1.0, 0.0, 2.0])
 
     with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
         assert tiff.is_ome
@@ -97,18 +101,7 @@ def test_tiff_as_others_read_it(tmp_path: Path) -> None:
 
 def test_zarr_as_others_read_it(tmp_path: Path) -> None:
     image = numbers(2, 3, 5, 6)
-    options: dict[str, Any] = {"z_um": [-1.0, -0.5, 0.0], "channel_names": ["DAPI", "GFP"]}
-    with open_writer(
-        tmp_path / "a.ome.zarr",
-        shape=image.shape,
-        dims="CZYX",
-        dtype=image.dtype,
-        voxel_size_um=(0.5, 0.2, 0.1),
-        provenance=PROVENANCE,
-        **options,
-    ) as writer:
-        for index in np.ndindex(2, 3):
-            writer.write_plane(index, image[index])
+    write_channels(tmp_path / "a.ome.zarr", image, z_um=[-1.0, -0.5, 0.0])
 
     group = zarr.open_group(tmp_path / "a.ome.zarr", mode="r")
     ome: Any = group.attrs["ome"]

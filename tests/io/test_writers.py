@@ -1,7 +1,6 @@
 """Writing: resuming after a kill, and never a half-written file."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import signal
@@ -193,88 +192,6 @@ def test_tiles_in_any_cut_add_up_to_a_plane(tmp_path: Path, name: str) -> None:
         assert not writer.is_done((), slice(5, 25), slice(20, 40))
         writer.write_region((), slice(20, 30), slice(0, 25), image[20:30, 0:25])
         assert writer.is_done(())
-
-    np.testing.assert_array_equal(read_stack(tmp_path / name), image)
-
-
-# ---- one run at a time ----------------------------------------------------------------------
-
-
-@every_format
-@pytest.mark.parametrize("options", [{}, {"provenance": {}}, {"resume": True}])
-def test_a_second_run_into_one_name_is_refused(
-    tmp_path: Path, name: str, options: dict[str, Any]
-) -> None:
-    image = numbers(2, 5, 6)
-    with writer_for(tmp_path / name, image) as writer:
-        writer.write_plane((0,), image[0])
-        with pytest.raises(FluoFocusError, match=f"Another run is writing .*{name}"):
-            writer_for(tmp_path / name, image, **options)
-        writer.write_plane((1,), image[1])
-
-    np.testing.assert_array_equal(read_stack(tmp_path / name), image)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    write_stack(tmp_path / name, make_stack(image + 1, "ZYX", None))  # the first has let go
-
-
-HOLDING = KILLED.replace(
-    "os.kill(os.getpid(), signal.SIGKILL)", "print('held', flush=True); input()"
-)
-
-
-@every_format
-def test_a_run_of_another_process_is_noticed_until_it_dies(tmp_path: Path, name: str) -> None:
-    image = numbers(4, 40, 50)
-    command = [sys.executable, "-c", HOLDING, str(tmp_path / name)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(FluoFocusError, match="Another run is writing"):
-            writer_for(tmp_path / name, image)
-        other.kill()
-
-    write_stack(tmp_path / name, make_stack(image, "ZYX", None))
-    np.testing.assert_array_equal(read_stack(tmp_path / name), image)
-
-
-def test_a_writer_that_failed_or_was_dropped_lets_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, image = tmp_path / "a.ome.tif", numbers(2, 5, 6)
-
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TiffStore, "complete", full)
-        finishing = writer_for(path, image)
-        with pytest.raises(FluoFocusError, match="disk is full"):
-            write_and_finish(finishing, image, (0,), (1,))
-    with monkeypatch.context() as patch:
-        patch.setattr(TiffStore, "create", full)
-        with pytest.raises(FluoFocusError, match="disk is full") as starting:
-            writer_for(path, image)
-
-    dropped = writer_for(path, image)
-    del dropped
-    writer_for(path, image).discard()
-    assert starting.value is not None  # its traceback was there all the time
-
-
-@every_format
-def test_a_file_system_without_locks_will_do(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def no_locks(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", no_locks)
-    image = numbers(2, 5, 6)
-    leave_unfinished(tmp_path / name, image, (0,))
-
-    with writer_for(tmp_path / name, image, resume=True) as writer:
-        assert writer.is_done((0,))
-        writer.write_plane((1,), image[1])
 
     np.testing.assert_array_equal(read_stack(tmp_path / name), image)
 

@@ -15,6 +15,7 @@ from fluofocus.optics.microscope import Microscope
 class Refocused(NamedTuple):
     """Refocused images ``(B, T, H, W)`` and, where asked for, their expected absolute error.
 
+    In training the error may be that of the first target only, ``(B, 1, H, W)``.
     Of two networks in a row, ``intermediate`` is what the first one gives the second.
     """
 

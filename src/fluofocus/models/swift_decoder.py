@@ -94,7 +94,7 @@ class Decoder(nn.Module):
             assert merged is not None  # set with embedded
             lateral = laterals[index]
             if lateral.shape[0] > 1 and targets > 1:
-                lateral = lateral.repeat_interleave(targets, dim=0)
+                lateral = repeated(lateral, targets)
             x = self.levels[index](lateral, x, embedded, merged, inputs, targets)
         return x
 
@@ -150,6 +150,11 @@ class DecoderLevel(nn.Module):
         y = self.first(F.relu(x))
         y = self.second(F.relu_(self.merged_modulation(y, merged)))
         return F.relu(x + y)
+
+
+def repeated(x: Tensor, times: int) -> Tensor:
+    """Repeat each element of the batch, channels last, as convolutions on processors want them."""
+    return x.permute(0, 2, 3, 1).repeat_interleave(times, dim=0).permute(0, 3, 1, 2)
 
 
 def weighted(x: Tensor, score: Tensor, inputs: int, targets: int) -> Tensor:

@@ -51,7 +51,10 @@ class RegressionTraining(RefocusingTraining):
         for intermediate, wanted in first:
             loss = loss + weights.refocused * refocusing_loss(intermediate, wanted, weights)
         if refocused.error is not None and weights.error > 0:
-            loss = loss + weights.error * error_loss(refocused.error, output, target)
+            known = refocused.error.shape[1]
+            loss = loss + weights.error * error_loss(
+                refocused.error, output[:, :known], target[:, :known]
+            )
         return loss
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
