@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from torch.utils.data import DataLoader
 
 from fluofocus.data.simulated import SimulatedPairs, SimulatedSource, SimulationConfig
-from fluofocus.data.simulated_stacks import StackSimulationConfig
+from fluofocus.data.simulated_stacks import SimulatedStackPairs, StackSimulationConfig
 from fluofocus.errors import FluoFocusError
 from fluofocus.optics.description import PARAMETERS, turned_parameters
 from fluofocus.optics.double_helix import design_double_helix
@@ -237,6 +237,20 @@ def test_a_mask_is_in_the_path_of_the_inputs_only(tmp_path: Path) -> None:
         r = torch.corrcoef(torch.stack([p[what].flatten() for p in (with_mask, without)]))[0, 1]
         assert (float(r) > 0.999) == alike, what
     assert with_mask["refocused"].shape == with_mask["target"].shape
+
+
+@pytest.mark.parametrize(
+    ("pairs", "kind"),
+    [(SimulatedPairs, SimulationConfig), (SimulatedStackPairs, StackSimulationConfig)],
+)
+def test_apertures_that_no_objective_has_are_refused_at_once(pairs: Any, kind: Any) -> None:
+    microscope = preset("olympus-20x-0.75")
+    beads = {"phantoms": SMALL["phantoms"]}
+    optics = {"relative_numerical_aperture": [1.0, 1.4]}
+    with pytest.raises(FluoFocusError, match=r"immersion_index 1: stay below 1\.33\."):
+        pairs(microscope, kind.model_validate(beads | {"optics": optics}), batch_size=1, seed=1)
+    optics = {"relative_numerical_aperture": [1.0, 1.33]}
+    pairs(microscope, kind.model_validate(beads | {"optics": optics}), batch_size=1, seed=1)
 
 
 def test_confocal_targets_need_an_excitation_wavelength() -> None:

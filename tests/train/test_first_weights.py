@@ -50,6 +50,14 @@ def test_both_of_two_networks_are_compared(part: str) -> None:
         load_first_weights(build_network("w_net", wanted), "air20x-nuclei")
 
 
+def test_the_range_of_a_network_that_refocuses_by_nothing_does_not_count() -> None:
+    own, first = (
+        build_network("w_net", {"sharpening": SMALL | scale}).config
+        for scale in ({}, {"distance_range_um": 3.0})
+    )
+    require_same_meaning(own, first, "a model")
+
+
 def test_filters_are_compared() -> None:
     first, other = (
         build_network("filtered", {"pupil_cells": 16, "noise_shares": shares}).config

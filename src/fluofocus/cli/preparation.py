@@ -75,7 +75,6 @@ def stitch(
     from fluofocus.io import read_stack, write_stack
     from fluofocus.prepare.tile_scan import grid_px, stitched
 
-    require_result(output)
     stacks = [read_stack(path) for path in tiles]
     require_result(output, *stacks)
     height, width = stacks[0].shape[-2:]

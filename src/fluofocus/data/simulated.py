@@ -90,12 +90,14 @@ class SimulatedPairs(PairStream):
     Raises
     ------
     FluoFocusError
-        If the targets are confocal and the microscope has no excitation wavelength.
+        If the targets are confocal and the microscope has no excitation wavelength, or an
+        aperture can be drawn that is not possible.
     """
 
     def __init__(self, microscope: Microscope, config: SimulationConfig, **position: int) -> None:
         super().__init__(most_inputs=config.input_planes, **position)
         target_microscope(microscope, config.target_modality)
+        config.optics.require_possible(microscope)
         self.microscope = microscope
         self.config = config
 

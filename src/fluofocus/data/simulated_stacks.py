@@ -87,7 +87,8 @@ class SimulatedStackPairs(PairStream):
     Raises
     ------
     FluoFocusError
-        If the targets are confocal and the microscope has no excitation wavelength.
+        If the targets are confocal and the microscope has no excitation wavelength, or an
+        aperture can be drawn that is not possible.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class SimulatedStackPairs(PairStream):
     ) -> None:
         super().__init__(**position)
         target_microscope(microscope, config.target_modality)
+        config.optics.require_possible(microscope)
         self.microscope = microscope
         self.config = config
 

@@ -79,6 +79,17 @@ class OpticsDraws(BaseModel):
                 update[name] = (max(lowest, low - width), min(highest, high + width))
         return self.model_copy(update=update)
 
+    def require_possible(self, microscope: Microscope) -> None:
+        """Raise `FluoFocusError` if an aperture can be drawn that no objective has."""
+        largest = max(self.relative_numerical_aperture)
+        limit = microscope.immersion_index / microscope.numerical_aperture
+        if largest >= limit:
+            raise FluoFocusError(
+                f"relative_numerical_aperture {largest:g} times the microscope's "
+                f"{microscope.numerical_aperture:g} reaches its immersion_index "
+                f"{microscope.immersion_index:g}: stay below {math.floor(100 * limit) / 100:g}."
+            )
+
     def draw(self, microscope: Microscope, generator: torch.Generator) -> Microscope:
         """Draw one microscope."""
         waves = dict(microscope.zernike_rms_waves)

@@ -33,6 +33,8 @@ _SCALES = (
     "deconvolution_iterations",
 )
 """Fields that decide, unseen in any tensor's shape, what the weights work on."""
+_WITHOUT_EFFECT = "sharpening.distance_range_um"
+"""The scale of distances of a network that is always told 0 µm."""
 
 
 def load_first_weights(network: RefocusingNetwork | StackNetwork, source: str) -> None:
@@ -107,6 +109,8 @@ def _differing(
     """Yield the fields that differ and may not, with both values."""
     for name in type(config).model_fields:
         own, other = getattr(config, name), getattr(first, name)
+        if f"{prefix}{name}" == _WITHOUT_EFFECT:
+            continue
         if isinstance(own, BaseModel):
             yield from _differing(own, other, f"{prefix}{name}.")
         elif own != other and (
