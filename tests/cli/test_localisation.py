@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from matplotlib.image import imread
 
-from fluofocus import make_stack, write_stack
+from fluofocus import make_stack, read_stack, write_stack
 
 PIXEL_UM = 0.1
 YX = [(y, x) for y in (15, 45, 75) for x in (15, 45, 75)]
@@ -93,11 +93,16 @@ def test_what_counts_as_a_bead_counts_for_a_depth_of_field(run: Callable, files:
     assert run(f"{words} --noise-from reference.ome.tif --min-contrast 0.2").code == 0
 
 
+@pytest.mark.parametrize("focus_um", [0.0, 2.0])
 def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
-    run: Callable, files: Path
+    run: Callable, files: Path, focus_um: float
 ) -> None:
+    for name in ("refocused.ome.tif", "native.ome.tif"):
+        moved = read_stack(files / name).compute()
+        write_stack(files / name, moved.assign_coords(Z=moved.coords["Z"] + focus_um))
     outcome = run(
-        "measure depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json -o dof"
+        "measure depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json "
+        f"--focus {focus_um} -o dof"
     )
     assert outcome.code == 0, outcome.err
     native, *tolerances = [line.split() for line in outcome.out.splitlines()[1:5]]
@@ -106,6 +111,8 @@ def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
     depths = [float(row[-1]) for row in tolerances]
     assert depths == pytest.approx([2.0, 2.1, 2.2], abs=0.051)
     assert (files / "dof" / "localisation.png").is_file()
+    rows = list(csv.DictReader((files / "dof" / "localisation.csv").open()))
+    assert [float(row["z (µm)"]) for row in rows] == list(Z_UM) * 2  # from the focus
 
 
 def test_a_threshold_counts_in_the_noise_of_the_recorded_image(run: Callable, files: Path) -> None:
@@ -151,7 +158,7 @@ def test_a_threshold_counts_in_the_noise_of_the_recorded_image(run: Callable, fi
         ),
         (
             "depth-of-field refocused.ome.tif --native off-focus.ome.tif --truth truth.json",
-            "let its z count from its focus",
+            "say at which z that is with --focus",
         ),
     ],
 )

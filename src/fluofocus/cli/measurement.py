@@ -133,12 +133,13 @@ def depth_of_field(
         Path, typer.Argument(help="Images of one plane by defocus, as planes.", show_default=False)
     ],
     native: Annotated[
-        Path, typer.Option(help="Wide-field focus scan to compare with, in focus at z = 0.")
+        Path, typer.Option(help="Wide-field focus scan of the same beads to compare with.")
     ],
     truth: Truth,
     output: ScoresFolder,
+    focus: Annotated[float, typer.Option(help="z of the focus in both, in µm.")] = 0.0,
     native_range: Annotated[
-        float, typer.Option(help="Native depth of field about z = 0, in µm.")
+        float, typer.Option(help="Native depth of field about the focus, in µm.")
     ] = 0.3,
     tolerance: Tolerance = 0.25,
     edge: Edge = 5,
@@ -149,13 +150,21 @@ def depth_of_field(
     z_step: ZStep = None,
 ) -> None:
     """Measure over which defocus beads are located as well as in focus."""
-    from fluofocus.report.localisation import depth_of_field_rows, plot_scores, write_scores
+    from fluofocus.report.localisation import (
+        depth_of_field_rows,
+        from_focus,
+        plot_scores,
+        write_scores,
+    )
 
     if not native_range > 0:
         raise FluoFocusError(f"--native-range must be above 0 µm, not {native_range:g}.")
     score = _scorer(truth, tolerance, edge, threshold, min_contrast, pixel_size, z_step)
     require_folder(output)
-    scores, scan = score(stack, noise_from), score(native, None)
+    scores, scan = (
+        from_focus(score(path, noise), focus)
+        for path, noise in ((stack, noise_from), (native, None))
+    )
     for path, series in ((stack, scores), (native, scan)):
         if len(series) < 2:
             raise FluoFocusError(f"{path} is a single image: a depth of field needs a stack.")

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +196,11 @@ def write_scores(scores: Sequence[PlaneScore], path: str | Path) -> None:
     write_whole(path, text.getvalue(), "table ")
 
 
+def from_focus(scores: Sequence[PlaneScore], focus_um: float) -> list[PlaneScore]:
+    """Let the z of each plane count from the focus."""
+    return [replace(each, z_um=each.z_um - focus_um) for each in scores]
+
+
 def depth_of_field_rows(
     scores: Sequence[PlaneScore], native: Sequence[PlaneScore], native_range_um: float
 ) -> list[Row]:
@@ -212,13 +217,14 @@ def depth_of_field_rows(
     in_focus = [each for each in native if abs(each.z_um) <= native_range_um / 2 + 1e-6]
     if not in_focus:
         raise FluoFocusError(
-            f"No plane of the native stack lies within {native_range_um:g} µm about z = 0."
+            f"No plane of the native scan lies within {native_range_um / 2:g} µm of the focus: "
+            "say at which z that is with --focus."
         )
     jaccard = float(np.mean([each.score.jaccard for each in in_focus]))
     if not jaccard > 0:
         raise FluoFocusError(
-            f"No bead of the native scan is matched within {native_range_um / 2:g} µm of z = 0: "
-            "let its z count from its focus."
+            f"No bead of the native scan is matched within {native_range_um / 2:g} µm of the "
+            "focus: say at which z that is with --focus."
         )
     z_um = np.array([each.z_um for each in scores])
     values = np.array([each.score.jaccard for each in scores])
