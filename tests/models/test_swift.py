@@ -5,7 +5,7 @@ import torch
 
 from fluofocus.models import build_network
 from fluofocus.models.network import RefocusingNetwork
-from fluofocus.models.swift_decoder import repeated
+from fluofocus.models.swift_decoder import repeated, weighted
 from fluofocus.train.config import RegressionConfig
 from fluofocus.train.regression import RegressionTraining
 
@@ -65,8 +65,14 @@ def test_the_error_output_learns_from_the_target_that_it_saw(
     assert not torch.allclose(gradient(first), plain)
 
 
-def test_repeated_features_stay_channels_last() -> None:
-    x = torch.rand(2, 24, 8, 8).contiguous(memory_format=torch.channels_last)
+def test_repeated_and_merged_features_stay_channels_last() -> None:
+    x = torch.rand(4, 24, 8, 8).contiguous(memory_format=torch.channels_last)
     found = repeated(x, 3)
     assert found.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(found, x.repeat_interleave(3, dim=0))
+    score = torch.rand(12, 1, 8, 8)
+    merged = weighted(found, score, 2, 3)
+    assert merged.is_contiguous(memory_format=torch.channels_last)
+    share = score.reshape(2, 2, 3, 1, 8, 8).softmax(dim=1)
+    expected = (x.reshape(2, 2, 1, 24, 8, 8) * share).sum(dim=1).flatten(0, 1)
+    torch.testing.assert_close(merged, expected)

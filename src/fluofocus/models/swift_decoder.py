@@ -160,4 +160,8 @@ def repeated(x: Tensor, times: int) -> Tensor:
 def weighted(x: Tensor, score: Tensor, inputs: int, targets: int) -> Tensor:
     """Average ``(B * N * T, C, h, w)`` over the N inputs by the softmax of their scores."""
     x, score = (part.reshape(-1, inputs, targets, *part.shape[1:]) for part in (x, score))
-    return (x * score.softmax(dim=1)).sum(dim=1).flatten(0, 1)
+    share = score.softmax(dim=1)
+    merged = x[:, 0] * share[:, 0]
+    for index in range(1, inputs):  # unlike a sum, this stays channels last
+        merged = torch.addcmul(merged, x[:, index], share[:, index])
+    return merged.flatten(0, 1)
