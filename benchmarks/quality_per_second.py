@@ -35,9 +35,10 @@ from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
 from fluofocus.heap import kept_heap
 from fluofocus.measure.image import METRICS
 from fluofocus.models import build_network
+from fluofocus.models.blocks import nearest_um
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.train.config import RegressionConfig, TrainConfig, load_train_config
-from fluofocus.train.module import nearest_um, predict
+from fluofocus.train.module import predict
 from fluofocus.train.regression import RegressionTraining
 
 HELD_OUT_SEED = 9_500_000
@@ -182,7 +183,7 @@ def held_out_scores(
                 METRICS["pearson"](image, batch["target"])
                 for image in (batch["image"][:, :1].expand_as(output), output)
             )
-            distance = nearest_um(batch["dpm_um"])
+            distance = nearest_um(batch["dpm_um"]).abs()
             for place, (low, high) in enumerate(DISTANCES_UM):
                 chosen = (distance > low) & (distance <= high)
                 before.setdefault(place, []).append(r_in[chosen])

@@ -108,7 +108,24 @@ def test_intermediate_images_come_before_errors() -> None:
         *("a, expected absolute error", "b, expected absolute error"),
     ]
     given = Refocused(*(torch.full((1, 1, 2, 2), value) for value in (1.0, 2.0, 3.0)))
-    results = outputs.in_counts(given, Normalisation(background=100.0, scale=10.0), (0,))
+    far, normalisation = torch.full((1, 1, 1), 5.0), Normalisation(background=100.0, scale=10.0)
+    results = outputs.in_counts(given, far, normalisation, (0,))
     assert [float(each[0, 0, 0]) for each in results] == [110.0, 130.0, 40.0]
-    plain = Outputs().in_counts(given, Normalisation(background=100.0, scale=10.0), (0,))
+    plain = Outputs().in_counts(given, far, normalisation, (0,))
     assert [float(each[0, 0, 0]) for each in plain] == [110.0]
+
+
+def test_errors_are_scaled_by_the_distance_from_the_nearest_input() -> None:
+    factors = {"distances_um": (-4.0, 0.0, 2.0), "factors": (3.0, 0.5, 1.5)}
+    outputs = Outputs(error=CALIBRATION.model_copy(update=factors))
+    given = Refocused(torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2))
+    planes_um = torch.tensor([[[-6.0, -1.0, 9.0], [-2.0, 3.0, 13.0]]])  # two inputs, three targets
+    normalisation = Normalisation(background=0.0, scale=10.0)
+    expected = 10 * CALIBRATION.scale * np.array([1.75, 1.125, 1.5])
+    _, errors = outputs.in_counts(given, planes_um, normalisation, (0,))
+    np.testing.assert_allclose(errors[:, 0, 0], expected)
+    surface_um = planes_um[..., None, None].expand(1, 2, 3, 2, 2).clone()
+    surface_um[..., 1, 1] = 2.0
+    _, errors = outputs.in_counts(given, surface_um, normalisation, (0, slice(None), slice(1, 2)))
+    np.testing.assert_allclose(errors[:, 0, 0], expected)
+    np.testing.assert_allclose(errors[:, 0, 1], 10 * CALIBRATION.scale * 1.5)

@@ -1,11 +1,15 @@
 """The error output of a network, made honest on held-out pairs."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from fluofocus.models import build_network
+from fluofocus.models.bundle import ErrorCalibration
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.optics.description import NOLL_INDICES, PARAMETERS
 from fluofocus.optics.microscope import preset
@@ -46,6 +50,46 @@ def test_scale_and_intervals_are_those_of_the_residuals() -> None:
     assert found.scale == pytest.approx(2 * mean_of_normal, rel=0.03)
     widths = dict(zip(found.probabilities, found.half_widths, strict=True))
     assert widths[0.9] == pytest.approx(1.645 / mean_of_normal, rel=0.03)
+
+
+def test_errors_are_as_honest_near_the_input_as_far_from_it() -> None:
+    generator = torch.Generator().manual_seed(0)
+    distance_um = torch.linspace(-10, 10, 81).repeat(8, 1)
+    spread = (0.5 + 0.2 * distance_um.abs() + 0.1 * distance_um)[..., None, None]
+    target = spread * torch.randn((8, 81, 32, 32), generator=generator)
+    batch = {
+        "image": torch.ones(8, 1, 32, 32),  # the network expects the same error everywhere
+        "target": target,
+        "dpm_um": distance_um[:, None],
+        "optics": torch.zeros(8, PARAMETERS),
+    }
+    found = calibrate_error(Guess(), [batch], torch.device("cpu"))
+    assert found is not None
+    expected = 0.5 * found.scale_at(distance_um[0].numpy())[:, None]
+    assert expected.mean() == pytest.approx(float(target.abs().mean()), rel=0.01)
+    width = found.half_widths[found.probabilities.index(0.9)]
+    held = (target[0].flatten(1).abs().numpy() <= width * expected).mean(axis=1)
+    assert held == pytest.approx(0.9, abs=0.07)
+    even = float(target.abs().quantile(0.9))
+    assert np.ptp((target[0].flatten(1).abs() <= even).float().mean(dim=1).numpy()) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"factors": (1.0, 2.0)}, "each distance needs its factor"),
+        ({"distances_um": (), "factors": ()}, "each distance needs its factor"),
+        ({"distances_um": (1.0, 1.0), "factors": (1.0, 2.0)}, "distances must increase"),
+        ({"factors": (0.0,)}, "greater than 0"),
+        ({"half_widths": (1.0,)}, "each probability needs its half width"),
+    ],
+)
+def test_calibrations_that_contradict_themselves_are_refused(
+    fields: dict[str, Any], complaint: str
+) -> None:
+    whole = {"scale": 1.0, "probabilities": (0.5, 0.9), "half_widths": (1.0, 3.0)}
+    with pytest.raises(ValidationError, match=complaint):
+        ErrorCalibration.model_validate(whole | fields)
 
 
 def test_a_network_without_error_output_has_no_calibration() -> None:

@@ -9,10 +9,47 @@ from fluofocus.units import FloatArray
 PROBABILITIES = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
 """Probabilities for which half widths of intervals are found."""
 
+FACTORS_FROM = 0.9
+"""Probability of the intervals that decide by how much errors are scaled at a distance."""
+
+_KNOTS = 11
+"""Distances at which they are."""
+
+_LEAST_SHARE = 0.01
+"""Share of all pixels that a distance must have, to have a factor of its own."""
+
 
 def error_scale(absolute_error: FloatArray, predicted: FloatArray) -> float:
     """Return by what predicted errors are to be multiplied to be right on average."""
     return float(np.mean(absolute_error, dtype=float) / np.mean(predicted, dtype=float))
+
+
+def error_factors(
+    absolute_error: FloatArray, predicted: FloatArray, distance_um: FloatArray
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return distances, and factors of predicted errors that make them as honest at each.
+
+    A network may be too sure of itself far from the input plane, and not sure enough near it.
+    After multiplication by the factors, linear between the distances, intervals of one half width
+    in predicted errors hold `FACTORS_FROM` of the truth at every distance.
+
+    Parameters
+    ----------
+    absolute_error, predicted, distance_um
+        Of each pixel, of any one shape.
+    """
+    ratios = absolute_error.ravel() / predicted.ravel()
+    distances = distance_um.ravel()
+    farthest = float(np.abs(distances).max())
+    knots = np.linspace(-farthest, farthest, _KNOTS if farthest > 0 else 1)
+    nearest = np.digitize(distances, (knots[1:] + knots[:-1]) / 2)
+    common = float(np.quantile(ratios, FACTORS_FROM))
+    factors = {}
+    for index, knot in enumerate(knots.tolist()):
+        own = ratios[nearest == index]
+        if len(own) >= _LEAST_SHARE * len(ratios):
+            factors[knot] = float(np.quantile(own, FACTORS_FROM)) / common
+    return tuple(factors), tuple(factors.values())
 
 
 def interval_half_widths(

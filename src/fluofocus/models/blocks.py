@@ -50,6 +50,12 @@ def as_dpm(dpm_um: Dpm, images: Tensor) -> Tensor:
     return dpm.expand(batch, *dpm.shape[1:])
 
 
+def nearest_um(dpm_um: Tensor) -> Tensor:
+    """Return the signed distance of targets ``(B, N, T, …)`` from the nearest of N input planes."""
+    nearest = dpm_um.abs().argmin(dim=1, keepdim=True)
+    return dpm_um.gather(1, nearest)[:, 0]
+
+
 def require_divisible(image: Tensor, multiple: int) -> None:
     """Raise ValueError unless height and width are multiples of what the network needs."""
     height, width = image.shape[-2:]

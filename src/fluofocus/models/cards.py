@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
+import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from fluofocus.optics.microscope import Microscope
+from fluofocus.units import FloatArray
 
 FORMAT_VERSION: Final = 2
 
@@ -64,7 +67,8 @@ class TrainedStacks(Trained):
 class ErrorCalibration(BaseModel):
     """How a network's error output became honest on held-out images.
 
-    ``scale`` turns it into the expected absolute error. Around the output, an interval of
+    ``scale``, times what ``factors`` are between ``distances_um`` from the nearest input plane,
+    turns it into the expected absolute error. Around the output, an interval of
     ``half_widths[i]`` times that error to either side holds the truth with probability
     ``probabilities[i]``.
     """
@@ -74,12 +78,23 @@ class ErrorCalibration(BaseModel):
     scale: Positive
     probabilities: tuple[float, ...]
     half_widths: tuple[float, ...]
+    distances_um: tuple[float, ...] = (0.0,)
+    factors: tuple[Positive, ...] = (1.0,)
 
     @model_validator(mode="after")
     def _check_lengths(self) -> ErrorCalibration:
         if len(self.probabilities) != len(self.half_widths):
             raise ValueError("each probability needs its half width")
+        if not self.factors or len(self.factors) != len(self.distances_um):
+            raise ValueError("each distance needs its factor")
+        if any(low >= high for low, high in pairwise(self.distances_um)):
+            raise ValueError("distances must increase")
         return self
+
+    def scale_at(self, distance_um: FloatArray) -> FloatArray:
+        """Return what the error output is to be multiplied by, at each signed distance."""
+        factor = np.interp(distance_um, self.distances_um, self.factors)
+        return (self.scale * factor).astype(np.float32)
 
 
 class Card(BaseModel):

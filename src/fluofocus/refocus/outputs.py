@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from fluofocus.models.blocks import nearest_um
 from fluofocus.models.bundle import ErrorCalibration
 from fluofocus.models.network import Refocused
 from fluofocus.prepare.normalise import Normalisation
@@ -45,14 +47,24 @@ class Outputs:
         return [f"{name}, {label}" if label else name for label in self.labels for name in names]
 
     def in_counts(
-        self, refocused: Refocused, normalisation: Normalisation, part: tuple[Any, ...]
+        self,
+        refocused: Refocused,
+        dpm_um: Tensor,
+        normalisation: Normalisation,
+        part: tuple[Any, ...],
     ) -> list[Tensor]:
-        """Return the part that is written of each, on the CPU."""
+        """Return the part that is written of each, on the CPU.
+
+        ``dpm_um`` are the distances that were refocused by, ``(B, N, T)`` or ``(B, N, T, H, W)``.
+        """
         images = [refocused.image]
         if self.intermediate and refocused.intermediate is not None:
             images.append(refocused.intermediate)
         results = [normalisation.invert(image[part].float().cpu()) for image in images]
         if self.error is not None and refocused.error is not None:
-            scale = self.error.scale * normalisation.scale
-            results.append(refocused.error[part].float().cpu() * scale)
+            distance_um = nearest_um(dpm_um)
+            distance_um = distance_um[..., None, None] if distance_um.ndim == 2 else distance_um
+            scale = torch.from_numpy(self.error.scale_at(distance_um.numpy()))
+            error = refocused.error.float().cpu() * scale
+            results.append(error[part] * normalisation.scale)
         return results

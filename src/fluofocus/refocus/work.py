@@ -138,4 +138,4 @@ def _decode(
             features, dpm_um.to(job.device), with_error=job.outputs.error is not None
         )
         written = (0, slice(None), *work.tile.crop)
-        return job.outputs.in_counts(refocused, normalisation, written)
+        return job.outputs.in_counts(refocused, dpm_um, normalisation, written)

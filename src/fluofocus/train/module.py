@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.measure.image import METRICS
+from fluofocus.models.blocks import nearest_um
 from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.train.pictures import SAMPLES, draw_refocused
 
@@ -46,11 +47,6 @@ def stages(refocused: Refocused, batch: Batch) -> list[tuple[Tensor, Tensor]]:
             "image: give it such targets (target_modality: confocal)."
         )
     return [last, (refocused.intermediate, batch["refocused"])]
-
-
-def nearest_um(dpm_um: Tensor) -> Tensor:
-    """Return how far each target ``(B, T)`` is from the nearest of its inputs ``(B, N, T)``."""
-    return dpm_um.abs().amin(dim=1)
 
 
 class NetworkTraining(LightningModule, ABC):
@@ -139,7 +135,7 @@ class RefocusingTraining(NetworkTraining):
     def draw_sample(self, batch: Batch, path: Path) -> None:
         """Draw the first held-out inputs, each with its farthest target."""
         batch = {key: value[:SAMPLES] for key, value in batch.items()}
-        farthest = nearest_um(batch["dpm_um"]).argmax(dim=1)
+        farthest = nearest_um(batch["dpm_um"]).abs().argmax(dim=1)
         field = torch.arange(len(farthest))
         batch["dpm_um"] = batch["dpm_um"][field, :, farthest, None]
         batch["target"] = batch["target"][field, farthest, None]
@@ -153,7 +149,7 @@ class RefocusingTraining(NetworkTraining):
         r_out, r_in = (  # of a constant image it is not defined: there is none
             METRICS["pearson"](image, target).nan_to_num(0.0) for image in (output, unrefocused)
         )
-        close = nearest_um(batch["dpm_um"]) <= self.away_um
+        close = nearest_um(batch["dpm_um"]).abs() <= self.away_um
         gap_closed = (r_out - r_in) / (1 - r_in).clamp(min=1e-3)
         return {
             "mae": METRICS["mae"](output, target),
