@@ -32,6 +32,7 @@ PLANES_UM = torch.arange(-20, 21) * 0.5
 DEPTHS_UM = torch.arange(-16, 17) * 0.5
 SIDE_PX = 256
 BRIGHT_SHARE = 0.1
+DISTANCES_UM = (-8.0, -4.0, -1.0, 1.0, 4.0, 8.0)
 
 
 def fields(
@@ -95,42 +96,55 @@ def error_coverage(models: dict[str, Model], arguments: argparse.Namespace) -> l
         "beads": Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3),
         "nuclei": Nuclei(),
     }
+    by_distance = [
+        "",
+        "Of all pixels at 2000 photons, by the distance from the input plane:",
+        "",
+        f"| specimen | optics | {' | '.join(f'{d:+g} µm' for d in DISTANCES_UM)} |",
+        "|---|---|" + "---|" * len(DISTANCES_UM),
+    ]
     for name, phantom in phantoms.items():
         for where in ("inside", "outside"):
             for photons in (500.0, 2000.0, 15000.0):
-                row = _coverage_row(models[name], phantom, where, photons, arguments)
+                row, shares = _coverage_row(models[name], phantom, where, photons, arguments)
                 lines.append(f"| {name} | {where} | {photons:g} | {row} |")
-    return lines
+                if photons == 2000.0:
+                    cells = " | ".join(f"{share:.1%}" for share in shares)
+                    by_distance.append(f"| {name} | {where} | {cells} |")
+    return lines + by_distance
 
 
 def _coverage_row(
     model: Model, phantom: Phantom, where: str, photons: float, arguments: argparse.Namespace
-) -> str:
+) -> tuple[str, list[float]]:
+    """Return the cells of a row, and the shares of all pixels by distance."""
     calibration = model.card.error
     assert calibration is not None, "this model has no error output"
     width = calibration.half_widths[calibration.probabilities.index(0.9)]
-    shares: list[float] = []
+    shares: list[list[float]] = []
     bright_shares: list[float] = []
     expected, true = 0.0, 0.0
-    distances = [-8.0, -4.0, -1.0, 1.0, 4.0, 8.0]
     for field in fields(phantom, where, SEED + 3000, photons, arguments):
         for start in (-2.0, 2.0):
             stack = fluofocus.refocus(
                 field.exposure(field.plane(start)),
                 model,
-                z_um=distances,
+                z_um=list(DISTANCES_UM),
                 pixel_size_um=field.pixel_um,
                 uncertainty=True,
             ).values
-            truth = field.truth[[field.plane(start + d) for d in distances]]
+            truth = field.truth[[field.plane(start + d) for d in DISTANCES_UM]]
             error = np.abs(stack[0] - truth)
             low = truth.min(axis=(1, 2), keepdims=True)
             span = truth.max(axis=(1, 2), keepdims=True) - low
             bright = truth >= low + BRIGHT_SHARE * span
-            shares += coverage(error, stack[1], (width,))
+            shares.append(
+                [coverage(*plane, (width,))[0] for plane in zip(error, stack[1], strict=True)]
+            )
             bright_shares += coverage(error[bright], stack[1][bright], (width,))
             expected, true = expected + float(stack[1].mean()), true + float(error.mean())
-    return f"{np.mean(shares):.1%} | {np.mean(bright_shares):.1%} | {expected / true:.2f}"
+    cells = f"{np.mean(shares):.1%} | {np.mean(bright_shares):.1%} | {expected / true:.2f}"
+    return cells, np.mean(shares, axis=0).tolist()
 
 
 def surfaces(model: Model, arguments: argparse.Namespace) -> list[str]:

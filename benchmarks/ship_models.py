@@ -5,7 +5,8 @@
 Takes ``runs/NAME/NAME.safetensors`` as `fluofocus train` left it, adds the trainings it started
 from and what was measured on held-out fields, as it stands in ``docs/results``, and writes the
 model into the package and the card to ``docs/models/NAME.md``. Expected errors are calibrated
-again, on more microscopes than at the end of a training.
+again, on more microscopes than at the end of a training. With ``--again`` a model of the package
+gets new scores and a new calibration.
 """
 
 from __future__ import annotations
@@ -144,8 +145,10 @@ def load_trained(path: Path) -> Model | StackModel:
     return load_stack_model(path) if is_of_stacks else load_model(path)
 
 
-def with_history(card: CardType, scores: dict[str, float]) -> CardType:
-    """Add held-out scores, and seed and steps of the trainings it started from."""
+def completed(card: CardType, scores: dict[str, float], *, again: bool) -> CardType:
+    """Add held-out scores, and seed and steps of the trainings it started from, once."""
+    if again:
+        return card.model_copy(update={"scores": card.scores | scores})
     seeds, steps = list(card.seeds), card.steps
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
     data = describe_data(config)
@@ -238,20 +241,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", choices=[*TABLES, *ROWS])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--again", action="store_true", help="what is in the package already")
     parser.add_argument("--without-scores", action="store_true", help="to measure them with it")
     arguments = parser.parse_args()
     SHIPPED.mkdir(exist_ok=True)
     CARDS.mkdir(parents=True, exist_ok=True)
     for name in arguments.names:
-        model = load_trained(arguments.runs / name / f"{name}.safetensors")
+        path = SHIPPED / f"{name}.safetensors"
+        model = load_trained(
+            path if arguments.again else arguments.runs / name / f"{name}.safetensors"
+        )
         scores = {} if arguments.without_scores else held_out_scores(name)
         if isinstance(model, StackModel):
-            model = replace(model, card=with_history(model.card, scores))
+            model = replace(model, card=completed(model.card, scores, again=arguments.again))
         else:
-            model = replace(model, card=with_history(model.card, scores))
+            card = completed(model.card, scores, again=arguments.again)
             error = calibrated(model, *load_train_config(Path("configs") / f"{name}.yaml"))
-            model = replace(model, card=model.card.model_copy(update={"error": error}))
-        path = SHIPPED / f"{name}.safetensors"
+            model = replace(model, card=card.model_copy(update={"error": error}))
         save_model(model, path)
         (CARDS / f"{name}.md").write_text(card_page(model.card), encoding="utf-8")
         print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

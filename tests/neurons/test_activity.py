@@ -11,6 +11,7 @@ from fluofocus.neurons.activity import (
     analyse_activity,
     median_in_time,
 )
+from fluofocus.neurons.activity_checks import background_levels
 from fluofocus.neurons.activity_registration import FrameMotion
 from fluofocus.neurons.activity_truth import adjusted_rand_index, trace_correlations
 from fluofocus.neurons.traces import (
@@ -147,6 +148,17 @@ def test_no_registration_would_cost_much(
     unregistered = trace_correlations(still[some], traces.brightness[some])
     registered = trace_correlations(activity.traces[some], traces.brightness[some])
     assert (1 - np.median(unregistered)) > 3 * (1 - np.median(registered))
+
+
+@pytest.mark.parametrize(
+    ("shape", "most"),
+    [((3, 64, 80), 3.0), ((2, 33, 40), 3.0), ((1, 200, 31), 20.0)],  # the last has no room
+)
+def test_noise_hardly_lowers_the_background(shape: tuple[int, ...], most: float) -> None:
+    frames = np.random.default_rng(3).normal(500.0, 20.0, (4, *shape))
+    frames[..., shape[1] // 2 :, :] += 900.0
+    levels = background_levels(frames)
+    assert (np.abs(levels - 500.0) < most).all()
 
 
 def test_the_background_is_found_or_given(

@@ -147,7 +147,7 @@ def analyse_activity(
         How the specimen moves; None to find it by `register_frames`.
     background : float, optional
         Subtracted from F(t), in the unit of green; None for the mean of the darkest quarter
-        of its voxels. ΔF does not depend on it, ΔF / F0 does.
+        of each frame, block by block. ΔF does not depend on it, ΔF / F0 does.
     brightest : int
         Voxels of each neuron that are averaged.
     less_haze : bool

@@ -13,7 +13,7 @@ from fluofocus.units import AnyArray
 Array = npt.NDArray[np.float64]
 
 BACKGROUND_SHARE = 0.25
-"""Share of a frame's voxels, the darkest, whose mean is its background."""
+"""Share of a frame's blocks, the darkest, whose mean is its background."""
 
 _UNEVEN = 0.5
 """Of the median interval: frames that come so much earlier or later are out of step."""
@@ -93,22 +93,31 @@ def checked_times_s(times_s: npt.ArrayLike, frames: int) -> Array:
 
 
 def background_levels(green: AnyArray) -> Array:
-    """Return the background of each frame, the mean of its darkest quarter, ``(T,)``."""
+    """Return the background of each frame, the mean of its darkest quarter, ``(T,)``.
+
+    Of the means of blocks, since the darkest of single pixels owe it to noise.
+    """
     levels = np.empty(len(green))
     for index, frame in enumerate(green):
-        values = np.asarray(frame, dtype=np.float32).ravel()
+        values = _in_blocks(frame).ravel()
         count = max(1, int(BACKGROUND_SHARE * values.size))
-        levels[index] = np.partition(values, count - 1)[:count].mean(dtype=np.float64)
+        levels[index] = np.partition(values, count - 1)[:count].mean()
     return levels
 
 
 def block_means(stack: AnyArray) -> Array:
     """Return the means over z of square blocks of a frame, ``(B,)``."""
-    mean = np.asarray(stack).mean(axis=0, dtype=np.float64)
-    block = _BLOCK_PX if min(mean.shape) >= 4 * _BLOCK_PX else 1
-    rows, columns = (size // block for size in mean.shape)
-    whole = mean[: rows * block, : columns * block]
-    return np.asarray(whole.reshape(rows, block, columns, block).mean(axis=(1, 3)).ravel())
+    return np.asarray(_in_blocks(stack).mean(axis=0).ravel())
+
+
+def _in_blocks(stack: AnyArray) -> Array:
+    """Return the means of square blocks of each plane, or small planes as they are."""
+    planes, *size = stack.shape
+    block = _BLOCK_PX if min(size) >= 4 * _BLOCK_PX else 1
+    rows, columns = (length // block for length in size)
+    whole = np.asarray(stack)[:, : rows * block, : columns * block]
+    blocks = whole.reshape(planes, rows, block, columns, block)
+    return np.asarray(blocks.mean(axis=(2, 4), dtype=np.float64))
 
 
 def check_exposure(levels: Array, blocks: AnyArray) -> None:
