@@ -6,7 +6,7 @@ Takes ``runs/NAME/NAME.safetensors`` as `fluofocus train` left it, adds the trai
 from and what was measured on held-out fields, as it stands in ``docs/results``, and writes the
 model into the package and the card to ``docs/models/NAME.md``. Expected errors are calibrated
 again, on more microscopes than at the end of a training. With ``--again`` a model of the package
-gets new scores and a new calibration.
+gets new scores, a new calibration, and the limits that its configuration states now.
 """
 
 from __future__ import annotations
@@ -147,10 +147,10 @@ def load_trained(path: Path) -> Model | StackModel:
 
 def completed(card: CardType, scores: dict[str, float], *, again: bool) -> CardType:
     """Add held-out scores, and seed and steps of the trainings it started from, once."""
-    if again:
-        return card.model_copy(update={"scores": card.scores | scores})
-    seeds, steps = list(card.seeds), card.steps
     config, _ = load_train_config(Path("configs") / f"{card.name}.yaml")
+    if again:
+        return card.model_copy(update={"scores": card.scores | scores, "limits": config.limits})
+    seeds, steps = list(card.seeds), card.steps
     data = describe_data(config)
     source = config.simulation or config.simulated_stacks
     assert source is not None
