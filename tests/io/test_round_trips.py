@@ -35,6 +35,7 @@ def test_round_trip(tmp_path: Path, name: str, dims: str) -> None:
         provenance=PROVENANCE,
         name=name,
         z_um=[-1.0, -0.5, 0.0, 3.0] if "Z" in dims else [7.5],
+        origin_um=(0.0, 12.3, -4.5),
         channel_names=["a<b", "ü", "c"] if "C" in dims else ["only"],
     )
 
@@ -77,6 +78,7 @@ def write_channels(path: Path, image: np.ndarray, *, z_um: list[float]) -> None:
         provenance=PROVENANCE,
         z_um=z_um,
         channel_names=["DAPI", "GFP"],
+        origin_yx_um=(3.0, -2.5),
     ) as writer:
         for index in np.ndindex(image.shape[:2]):
             writer.write_plane(index, image[index])
@@ -96,6 +98,7 @@ def test_tiff_as_others_read_it(tmp_path: Path) -> None:
     assert {pixels[f"PhysicalSize{axis}Unit"] for axis in "ZYX"} == {"µm"}
     assert [channel["Name"] for channel in pixels["Channel"]] == ["DAPI", "GFP"]
     assert [plane["PositionZ"] for plane in pixels["Plane"]] == [-1.0, 0.0, 2.0] * 2
+    assert {(plane["PositionY"], plane["PositionX"]) for plane in pixels["Plane"]} == {(3.0, -2.5)}
     np.testing.assert_array_equal(tifffile.memmap(tmp_path / "a.ome.tif", mode="r"), image)
 
 
@@ -118,7 +121,7 @@ def test_zarr_as_others_read_it(tmp_path: Path) -> None:
             "path": "0",
             "coordinateTransformations": [
                 {"type": "scale", "scale": [1.0, 0.5, 0.2, 0.1]},
-                {"type": "translation", "translation": [0.0, -1.0, 0.0, 0.0]},
+                {"type": "translation", "translation": [0.0, -1.0, 3.0, -2.5]},
             ],
         }
     ]

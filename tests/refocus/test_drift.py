@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io import make_stack, read_stack
+from fluofocus.io import make_stack, origin_um, read_stack
 from fluofocus.models.bundle import load_model
 from fluofocus.optics.microscope import preset
 from fluofocus.refocus.drift import (
@@ -45,10 +45,12 @@ def test_a_drifting_sample_is_brought_back(tmp_path: Path) -> None:
     assert steps[-1] == (6, 6)
     np.testing.assert_allclose(drift.distance_um, -TRUE_UM, atol=0.5)
     assert np.sqrt(np.mean((drift.distance_um + TRUE_UM) ** 2)) < 0.3
+    frames = frames.assign_coords(X=frames.coords["X"] + 50.0)
     undo_drift(frames, model, drift, tmp_path / "back.ome.tif")
     back = read_stack(tmp_path / "back.ome.tif")
     assert back.dims == ("T", "Y", "X")
     assert back.coords["T"].values.tolist() == times_s
+    assert origin_um(back)[1:] == (0.0, 50.0)
     assert back.attrs["provenance"]["drift"]["reference_frame"] == 0
     truth = scan.clean_counts[places[0]]
     for frame in range(1, 6):

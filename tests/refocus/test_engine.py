@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
-from fluofocus.io import make_stack, read_stack, write_stack
+from fluofocus.io import make_stack, origin_um, read_stack, write_stack
 from fluofocus.io.stack import known_times_s
 from fluofocus.models.bundle import Model, load_model, save_model
 from fluofocus.models.device import choose_device
@@ -127,6 +127,17 @@ def test_frames_keep_their_times(random_model, random_image, tmp_path) -> None:
     assert known_times_s(refocus(movie[1], random_model(), z_um=[0.0])) == [2.5]
     refocus_to_file(movie, random_model(), tmp_path / "out.ome.tif", z_um=[0.0, 1.0])
     assert known_times_s(read_stack(tmp_path / "out.ome.tif")) == [0.0, 2.5, 4.0]
+
+
+@pytest.mark.parametrize("name", ["out.ome.tif", "out.ome.zarr"])
+def test_a_part_of_a_field_keeps_its_place(random_model, random_image, tmp_path, name) -> None:
+    part = random_image(48, 60).isel(Y=slice(16, 48), X=slice(20, None))
+    first_um = [float(part.coords[axis][0]) for axis in "YX"]
+    assert min(first_um) > 1
+    result = refocus(part, random_model(), z_um=[0.0, 1.0])
+    refocus_to_file(part, random_model(), tmp_path / name, z_um=[0.0, 1.0])
+    for stack in (result, read_stack(tmp_path / name)):
+        assert origin_um(stack) == pytest.approx((0.0, *first_um))
 
 
 def test_no_more_than_one_frame_is_read_at_a_time(random_model, random_image, tmp_path) -> None:

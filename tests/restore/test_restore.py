@@ -15,7 +15,7 @@ import fluofocus
 from fluofocus.data.grid import Grid
 from fluofocus.data.planes import PlaneMixture, mixture
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
-from fluofocus.io import read_stack
+from fluofocus.io import origin_um, read_stack
 from fluofocus.models.bundle import save_model
 from fluofocus.models.stack_network import Extent, StackNetwork
 from fluofocus.models.wfcon import WfconConfig
@@ -138,7 +138,7 @@ def test_a_file_is_the_same_and_resumes(
     random_model: Make, random_stack: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save_model(random_model(), tmp_path / "m.safetensors")
-    stack = random_stack(20, 40, 40)
+    stack = random_stack(20, 60, 44).isel(Y=slice(20, None), X=slice(4, None))
     whole, part = tmp_path / "whole.ome.tif", tmp_path / "part.ome.tif"
     steps: list[tuple[int, int]] = []
     restore_to_file(
@@ -148,6 +148,8 @@ def test_a_file_is_the_same_and_resumes(
     np.testing.assert_allclose(
         read_stack(whole).values, restore(stack, tmp_path / "m.safetensors").values
     )
+    first_um = [float(stack.coords[axis][0]) for axis in "ZYX"]
+    assert origin_um(read_stack(whole)) == pytest.approx(first_um)
 
     def stop(done: int, total: int) -> None:
         if done > total // 2:

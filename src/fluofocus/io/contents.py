@@ -125,6 +125,8 @@ def stack_from_contents(
     z, y, x = contents.voxel_size_um
     sizes = contents.pixels.sizes
     z_um, names = contents.own_metadata.get("z_um"), contents.channel_names
+    first_z_um, *first_yx_um = contents.origin_um
+    first_y_um, first_x_um = contents.own_metadata.get("origin_yx_um", first_yx_um)
     if z_step_um is not None or (z_um is not None and len(z_um) != sizes.get("Z", 1)):
         z_um = None
     if names is not None and len(names) != sizes.get("C", 1):
@@ -139,7 +141,7 @@ def stack_from_contents(
         provenance=contents.own_metadata.get("provenance"),
         name=name,
         z_um=z_um,
-        origin_um=contents.origin_um,
+        origin_um=(first_z_um, first_y_um, first_x_um),
         channel_names=names,
         times_s=times_s,
     )

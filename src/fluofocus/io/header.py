@@ -30,6 +30,8 @@ class Header:
     channel_names: Sequence[str] | None = None
     z_um: Sequence[float] | None = None
     times_s: Sequence[float] | None = None
+    origin_yx_um: tuple[float, float] = (0.0, 0.0)
+    """Position of the first pixel."""
     chunk_yx: tuple[int, int] | None = None
     """Height and width of the chunks, in a format that has them; None leaves them to it."""
 
@@ -80,6 +82,8 @@ class Header:
             metadata["z_um"] = [float(z) for z in self.z_um]
         if self.times_s is not None:
             metadata["times_s"] = [float(time) for time in self.times_s]
+        if any(self.origin_yx_um):
+            metadata["origin_yx_um"] = [float(start) for start in self.origin_yx_um]
         return metadata
 
     def to_json(self) -> str:

@@ -225,9 +225,12 @@ def _ome_metadata(header: Header) -> dict[str, Any]:
     if math.isfinite(header.frame_interval_s):
         metadata |= {"TimeIncrement": header.frame_interval_s, "TimeIncrementUnit": "s"}
     planes: dict[str, list[Any]] = {}
-    if header.z_um is not None:
-        positions = _of_each_plane("Z", header.z_um, header)
-        planes |= {"PositionZ": positions, "PositionZUnit": ["µm"] * len(positions)}
+    count = math.prod(header.planes)
+    places = [] if header.z_um is None else [("Z", _of_each_plane("Z", header.z_um, header))]
+    if any(header.origin_yx_um):
+        places += [(axis, [um] * count) for axis, um in zip("YX", header.origin_yx_um, strict=True)]
+    for axis, positions in places:
+        planes |= {f"Position{axis}": positions, f"Position{axis}Unit": ["µm"] * count}
     if header.times_s is not None:
         times = _of_each_plane("T", header.times_s, header)
         planes |= {"DeltaT": times, "DeltaTUnit": ["s"] * len(times)}
@@ -247,7 +250,8 @@ def _ngff_attributes(header: Header) -> dict[str, Any]:
     """Return group attributes after https://ngff.openmicroscopy.org/0.5/#multiscale-md."""
     steps = dict(zip(SPATIAL_AXES, header.voxel_size_um, strict=True))
     steps["T"] = header.frame_interval_s
-    starts = {"Z": header.z_um, "T": header.times_s}
+    y_um, x_um = header.origin_yx_um
+    starts = {"Z": header.z_um, "Y": [y_um], "X": [x_um], "T": header.times_s}
     axes, scale, translation = [], [], []
     for axis in header.dims:
         step, start = steps.get(axis, math.nan), starts.get(axis)

@@ -30,6 +30,8 @@ from fluofocus.io.stack import (
     check_voxel_size,
     known_times_s,
     known_voxel_size_um,
+    loaded,
+    origin_um,
 )
 from fluofocus.io.stores import PixelStore, TiffStore, ZarrStore
 from fluofocus.units import AnyArray
@@ -209,6 +211,7 @@ def open_writer(
     channel_names: Sequence[str] | None = None,
     z_um: Sequence[float] | None = None,
     times_s: Sequence[float] | None = None,
+    origin_yx_um: tuple[float, float] = (0.0, 0.0),
     chunk_yx: tuple[int, int] | None = None,
     resume: bool = False,
 ) -> StackWriter:
@@ -231,6 +234,8 @@ def open_writer(
         Position of each plane in µm.
     times_s
         When each frame was recorded.
+    origin_yx_um
+        Position of the first pixel in µm.
     chunk_yx
         Height and width of the chunks of an OME-Zarr, a plane or less where not given.
     resume
@@ -253,6 +258,7 @@ def open_writer(
         channel_names=channel_names,
         z_um=z_um,
         times_s=times_s,
+        origin_yx_um=origin_yx_um,
         chunk_yx=chunk_yx if _store_for(path) is ZarrStore else None,
     )
     return StackWriter(path, header, resume=resume)
@@ -278,6 +284,7 @@ def write_stack(path: str | Path, stack: xr.DataArray) -> None:
         channel_names=None if names is None else [str(name) for name in np.ravel(names)],
         z_um=None if positions is None else [float(z) for z in np.ravel(positions)],
         times_s=known_times_s(stack),
+        origin_yx_um=origin_um(stack)[1:],
     )
     with writer:
         for index in np.ndindex(stack.shape[:-2]):
@@ -285,7 +292,7 @@ def write_stack(path: str | Path, stack: xr.DataArray) -> None:
 
 
 def _plane(stack: xr.DataArray, index: PlaneIndex) -> AnyArray:
-    return np.asarray(stack.data[index])
+    return loaded(stack.data[index])
 
 
 def _store_for(path: Path) -> type[PixelStore]:

@@ -17,7 +17,7 @@ import xarray as xr
 
 from fluofocus.errors import FluoFocusError
 from fluofocus.io.sinks import require_other_file
-from fluofocus.io.stack import known_times_s, known_voxel_size_um
+from fluofocus.io.stack import known_times_s, known_voxel_size_um, origin_um
 from fluofocus.io.writers import check_destination, open_writer
 from fluofocus.models.bundle import Model
 from fluofocus.optics.microscope import Microscope
@@ -227,6 +227,7 @@ def undo_drift(
         voxel_size_um=known_voxel_size_um(first),
         provenance=provenance,
         times_s=known_times_s(frames),
+        origin_yx_um=origin_um(first)[1:],
         resume=True,
     ) as writer:
         for frame, distance in enumerate(drift.distance_um):

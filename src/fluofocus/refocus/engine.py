@@ -211,6 +211,7 @@ def refocus_to_file(
             channel_names=job.channel_names,
             z_um=job.targets.z_um,
             times_s=known_times_s(job.images),
+            origin_yx_um=origin_um(job.images)[1:],
             chunk_yx=chunk_yx(job),
             resume=resume and job.is_identified,
         ) as writer:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from fluofocus.errors import FluoFocusError
-from fluofocus.io.stack import make_stack, voxel_size_um
+from fluofocus.io.stack import make_stack, origin_um, voxel_size_um
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.optics.microscope import Microscope
 from fluofocus.prepare.config import PrepareConfig
@@ -100,7 +100,8 @@ def extended_depth(
     depth = np.where(seen, np.asarray(planes)[fused.plane], np.nan).astype(np.float32)
     voxel = voxel_size_um(virtual)
     record = {**virtual.attrs["provenance"], "fused": "complex wavelets"}
-    return ExtendedDepth(
-        make_stack(fused.image, "YX", voxel, provenance=record),
-        make_stack(depth, "YX", voxel, provenance=record),
+    image, depth_um = (
+        make_stack(pixels, "YX", voxel, provenance=record, origin_um=origin_um(virtual))
+        for pixels in (fused.image, depth)
     )
+    return ExtendedDepth(image, depth_um)

@@ -129,6 +129,7 @@ def restore_to_file(
         channel_names=job.channel_names,
         z_um=job.planes.z_um,
         times_s=known_times_s(job.stack),
+        origin_yx_um=origin_um(job.stack)[1:],
         resume=resume and job.is_identified,
     ) as writer:
         _run(job, writer, progress)
