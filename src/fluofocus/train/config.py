@@ -53,7 +53,7 @@ class RegressionConfig(BaseModel):
     scheme: Literal["regression"] = "regression"
     steps: Count = 20000
     batch_size: Count = 8
-    learning_rate: Positive = 2e-3
+    learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 300
     decay_share: Annotated[float, Field(ge=0, le=1)] = 1.0
