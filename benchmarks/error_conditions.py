@@ -145,7 +145,7 @@ def main() -> None:
     for where in ("inside", "outside"):
         pixels = held_out_pixels(model, where, arguments)
         for name, (feature, quantiles) in CONDITIONS.items():
-            edges = np.quantile(feature(known), quantiles)
+            edges = np.unique(np.quantile(feature(known), quantiles))
             of_known, of_pixels = (np.digitize(feature(each), edges) for each in (known, pixels))
             widths = np.array(
                 [np.quantile(known.ratio[of_known == i], NOMINAL) for i in range(len(edges) + 1)]
