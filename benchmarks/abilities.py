@@ -25,14 +25,19 @@ from fluofocus.io import make_stack
 from fluofocus.measure.uncertainty import coverage
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.refocus import from_array, tilt
+from fluofocus.refocus.coverage import bright_pixels
 from fluofocus.simulate.phantoms import Beads, Nuclei, Phantom
 
 SEED = 9_200_000
 PLANES_UM = torch.arange(-20, 21) * 0.5
 DEPTHS_UM = torch.arange(-16, 17) * 0.5
 SIDE_PX = 256
-BRIGHT_SHARE = 0.1
 DISTANCES_UM = (-8.0, -4.0, -1.0, 1.0, 4.0, 8.0)
+
+SPECIMENS: dict[str, Phantom] = {
+    "beads": Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3),
+    "nuclei": Nuclei(),
+}
 
 
 def fields(
@@ -92,10 +97,6 @@ def error_coverage(models: dict[str, Model], arguments: argparse.Namespace) -> l
         "| specimen | optics | peak photons | all pixels | bright pixels | expected ÷ true error |",
         "|---|---|---|---|---|---|",
     ]
-    phantoms: dict[str, Phantom] = {
-        "beads": Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3),
-        "nuclei": Nuclei(),
-    }
     by_distance = [
         "",
         "Of all pixels at 2000 photons, by the distance from the input plane:",
@@ -103,7 +104,7 @@ def error_coverage(models: dict[str, Model], arguments: argparse.Namespace) -> l
         f"| specimen | optics | {' | '.join(f'{d:+g} µm' for d in DISTANCES_UM)} |",
         "|---|---|" + "---|" * len(DISTANCES_UM),
     ]
-    for name, phantom in phantoms.items():
+    for name, phantom in SPECIMENS.items():
         for where in ("inside", "outside"):
             for photons in (500.0, 2000.0, 15000.0):
                 row, shares = _coverage_row(models[name], phantom, where, photons, arguments)
@@ -124,27 +125,35 @@ def _coverage_row(
     shares: list[list[float]] = []
     bright_shares: list[float] = []
     expected, true = 0.0, 0.0
+    for _, output, spread, truth in with_errors(model, phantom, where, photons, arguments):
+        error, bright = np.abs(output - truth), bright_pixels(truth)
+        shares.append([coverage(*plane, (width,))[0] for plane in zip(error, spread, strict=True)])
+        bright_shares += coverage(error[bright], spread[bright], (width,))
+        expected, true = expected + float(spread.mean()), true + float(error.mean())
+    cells = f"{np.mean(shares):.1%} | {np.mean(bright_shares):.1%} | {expected / true:.2f}"
+    return cells, np.mean(shares, axis=0).tolist()
+
+
+def with_errors(
+    model: Model, phantom: Phantom, where: str, photons: float, arguments: argparse.Namespace
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield recorded images, and outputs, expected errors and truths at `DISTANCES_UM` of each."""
     for field in fields(phantom, where, SEED + 3000, photons, arguments):
         for start in (-2.0, 2.0):
-            stack = fluofocus.refocus(
-                field.exposure(field.plane(start)),
+            image = field.exposure(field.plane(start))
+            output, expected = fluofocus.refocus(
+                image,
                 model,
                 z_um=list(DISTANCES_UM),
                 pixel_size_um=field.pixel_um,
                 uncertainty=True,
             ).values
-            truth = field.truth[[field.plane(start + d) for d in DISTANCES_UM]]
-            error = np.abs(stack[0] - truth)
-            low = truth.min(axis=(1, 2), keepdims=True)
-            span = truth.max(axis=(1, 2), keepdims=True) - low
-            bright = truth >= low + BRIGHT_SHARE * span
-            shares.append(
-                [coverage(*plane, (width,))[0] for plane in zip(error, stack[1], strict=True)]
+            yield (
+                image,
+                output,
+                expected,
+                field.truth[[field.plane(start + d) for d in DISTANCES_UM]],
             )
-            bright_shares += coverage(error[bright], stack[1][bright], (width,))
-            expected, true = expected + float(stack[1].mean()), true + float(error.mean())
-    cells = f"{np.mean(shares):.1%} | {np.mean(bright_shares):.1%} | {expected / true:.2f}"
-    return cells, np.mean(shares, axis=0).tolist()
 
 
 def surfaces(model: Model, arguments: argparse.Namespace) -> list[str]:

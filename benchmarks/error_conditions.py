@@ -15,21 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from abilities import BRIGHT_SHARE, DISTANCES_UM, SEED, fields
+from abilities import DISTANCES_UM, SPECIMENS, with_errors
+from ship_models import CALIBRATION_BATCHES
 
-import fluofocus
 from fluofocus.models.blocks import nearest_um
 from fluofocus.models.bundle import Model, load_model
 from fluofocus.prepare.normalise import normalisation_from_image
-from fluofocus.simulate.phantoms import Beads, Nuclei
+from fluofocus.refocus.coverage import bright_pixels
 from fluofocus.train.config import load_train_config
 from fluofocus.train.data import TrainingData
 from fluofocus.train.module import predict
-from fluofocus.units import FloatArray
+from fluofocus.units import AnyArray, FloatArray
 
 PIXELS = 60_000
 """Drawn from each batch or field."""
-BATCHES = 40
 NOMINAL = 0.9
 
 
@@ -41,7 +40,7 @@ class Pixels:
     predicted: FloatArray
     output: FloatArray
     distance_um: FloatArray
-    bright: FloatArray
+    bright: AnyArray
 
     @property
     def ratio(self) -> FloatArray:
@@ -65,7 +64,7 @@ CONDITIONS: dict[str, tuple[Callable[[Pixels], FloatArray], list[float]]] = {
 """What each condition is of a pixel, and at which quantiles classes of it part."""
 
 
-def gathered(parts: list[list[FloatArray]]) -> Pixels:
+def gathered(parts: list[list[AnyArray]]) -> Pixels:
     """Draw pixels from each part and put them together."""
     random = np.random.default_rng(0)
     rows = []
@@ -75,18 +74,10 @@ def gathered(parts: list[list[FloatArray]]) -> Pixels:
     return Pixels(*(np.concatenate(column) for column in zip(*rows, strict=True)))
 
 
-def is_bright(truth: FloatArray) -> FloatArray:
-    """Tell which pixels of planes ``(…, Y, X)`` are above a tenth of the plane's range."""
-    low = truth.min(axis=(-2, -1), keepdims=True)
-    high = truth.max(axis=(-2, -1), keepdims=True)
-    bright: FloatArray = (truth >= low + BRIGHT_SHARE * (high - low)).astype(np.float32)
-    return bright
-
-
 def calibration_pixels(model: Model, config_path: Path) -> Pixels:
     """Draw pixels of the pairs that a training calibrates on."""
     config, microscope = load_train_config(config_path)
-    many = config.model_copy(update={"validation_batches": BATCHES})
+    many = config.model_copy(update={"validation_batches": CALIBRATION_BATCHES})
     parts = []
     for batch in TrainingData(many, microscope, workers=0).calibration_batches():
         with torch.no_grad():
@@ -96,37 +87,29 @@ def calibration_pixels(model: Model, config_path: Path) -> Pixels:
         error = np.abs(refocused.image.numpy() - truth)
         distance = nearest_um(batch["dpm_um"])[..., None, None].expand_as(refocused.image).numpy()
         parts.append(
-            [error, refocused.error.numpy(), refocused.image.numpy(), distance, is_bright(truth)]
+            [
+                error,
+                refocused.error.numpy(),
+                refocused.image.numpy(),
+                distance,
+                bright_pixels(truth),
+            ]
         )
     return gathered(parts)
 
 
 def held_out_pixels(model: Model, where: str, arguments: argparse.Namespace) -> Pixels:
     """Draw pixels of fields through other optics."""
-    is_beads = "beads" in arguments.model
-    phantom = (
-        Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3) if is_beads else Nuclei()
-    )
+    phantom = SPECIMENS["beads" if "beads" in arguments.model else "nuclei"]
     assert model.card.error is not None, "this model has no error output"
-    scale = model.card.error.scale_at(np.array(DISTANCES_UM, np.float32))[:, None, None]
+    distances = np.array(DISTANCES_UM, np.float32)[:, None, None]
+    scale = model.card.error.scale_at(distances)
     parts = []
-    for field in fields(phantom, where, SEED + 3000, 2000.0, arguments):
-        for start in (-2.0, 2.0):
-            image = field.exposure(field.plane(start))
-            norm = normalisation_from_image(image)
-            output, expected = fluofocus.refocus(
-                image,
-                model,
-                z_um=list(DISTANCES_UM),
-                pixel_size_um=field.pixel_um,
-                uncertainty=True,
-            ).values
-            truth = field.truth[[field.plane(start + d) for d in DISTANCES_UM]]
-            distance = np.broadcast_to(
-                np.array(DISTANCES_UM, np.float32)[:, None, None], truth.shape
-            )
-            error, predicted = np.abs(output - truth) / norm.scale, expected / scale / norm.scale
-            parts.append([error, predicted, norm.apply(output), distance, is_bright(truth)])
+    for image, output, expected, truth in with_errors(model, phantom, where, 2000.0, arguments):
+        norm = normalisation_from_image(image)
+        error, predicted = np.abs(output - truth) / norm.scale, expected / scale / norm.scale
+        distance = np.broadcast_to(distances, truth.shape)
+        parts.append([error, predicted, norm.apply(output), distance, bright_pixels(truth)])
     return gathered(parts)
 
 
@@ -153,7 +136,7 @@ def main() -> None:
             held = pixels.ratio <= widths[of_pixels]
             by_distance = [held[pixels.distance_um == d].mean() for d in DISTANCES_UM]
             print(
-                f"| {name} | {where} | {held.mean():.1%} | {held[pixels.bright > 0].mean():.1%} "
+                f"| {name} | {where} | {held.mean():.1%} | {held[pixels.bright].mean():.1%} "
                 f"| {min(by_distance):.0%} to {max(by_distance):.0%} |"
             )
 

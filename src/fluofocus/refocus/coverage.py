@@ -15,6 +15,13 @@ BRIGHT_SHARE = 0.1
 """Share of the true plane's range above its darkest pixel from which a pixel is bright."""
 
 
+def bright_pixels(truth: FloatArray) -> npt.NDArray[np.bool_]:
+    """Tell which pixels of true planes ``(…, Y, X)`` are bright, see `BRIGHT_SHARE`."""
+    low, high = (end(axis=(-2, -1), keepdims=True) for end in (truth.min, truth.max))
+    bright: npt.NDArray[np.bool_] = truth >= low + BRIGHT_SHARE * (high - low)
+    return bright
+
+
 @dataclass(frozen=True)
 class Coverage:
     """Shares of the pixels whose truth lies in the interval of each nominal probability.
@@ -56,8 +63,7 @@ class CoverageCount:
 
     def add(self, output: FloatArray, expected_error: FloatArray, truth: FloatArray) -> None:
         """Count the pixels of ``(Y, X)`` images in counts."""
-        low, high = float(truth.min()), float(truth.max())
-        bright = truth >= low + BRIGHT_SHARE * (high - low)
+        bright = bright_pixels(truth)
         for row, chosen in enumerate((np.ones_like(bright), bright)):
             error = np.abs(output[chosen] - truth[chosen])
             shares = coverage(error, expected_error[chosen], self.calibration.half_widths)
