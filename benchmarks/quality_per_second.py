@@ -39,7 +39,7 @@ from fluofocus.models.blocks import nearest_um
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.train.config import RegressionConfig, TrainConfig, load_train_config
 from fluofocus.train.module import predict
-from fluofocus.train.regression import RegressionTraining
+from fluofocus.train.regression import RegressionTraining, optimizer_of
 
 HELD_OUT_SEED = 9_500_000
 HELD_OUT_BATCHES = 24
@@ -59,7 +59,7 @@ def main() -> None:
         action="append",
         metavar=("NAME", "WHAT"),
         required=True,
-        help="architecture, its configuration and RegressionConfig as JSON, the last two optional",
+        help="architecture, then, as JSON, what it, its training and its images are to have else",
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="of processor time, each")
     parser.add_argument("--config", default="configs/air20x-base.yaml", help="of the images")
@@ -93,15 +93,13 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
     """Train one network for its time and write its scores."""
     torch.set_num_threads(1)
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    architecture, sizes, scheme = parsed(what)
+    architecture, (sizes, scheme, images) = parsed(what)
     config, microscope = load_train_config(arguments.config)
     torch.manual_seed(arguments.seed)
     network = build_network(architecture, sizes).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     regression = RegressionConfig.model_validate(config.training.model_dump() | scheme)
     training = RegressionTraining(network, regression)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=regression.learning_rate, weight_decay=regression.weight_decay
-    )
+    optimizer = optimizer_of(network, regression)
     state = arguments.folder / f"{name}.pt"
     step, used_s = 0, 0.0
     if state.exists():
@@ -111,7 +109,7 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
         step, used_s = saved["step"], saved["used_s"]
     stream = SimulatedPairs(
         microscope,
-        _images(config),
+        SimulationConfig.model_validate(_images(config).model_dump() | images),
         batch_size=regression.batch_size,
         seed=arguments.seed,
         start_batch=step,
@@ -148,13 +146,15 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
     (arguments.folder / f"{name}.json").write_text(json.dumps(scores) + "\n")
 
 
-def parsed(what: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Read an architecture's name and one or two JSON objects that follow it."""
+def parsed(what: str) -> tuple[str, list[dict[str, Any]]]:
+    """Read an architecture's name and up to three JSON objects that follow it."""
     architecture, _, text = what.partition(" ")
-    decoder = json.JSONDecoder()
-    sizes, end = decoder.raw_decode(text or "{}")
-    rest = text[end:].strip()
-    return architecture, sizes, json.loads(rest) if rest else {}
+    decoder, objects = json.JSONDecoder(), []
+    while text:
+        content, end = decoder.raw_decode(text)
+        objects.append(content)
+        text = text[end:].strip()
+    return architecture, objects + [{}] * (3 - len(objects))
 
 
 def _images(config: TrainConfig) -> SimulationConfig:

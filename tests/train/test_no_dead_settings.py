@@ -78,6 +78,7 @@ REGRESSION = {
     "steps": 5,
     "batch_size": 3,
     "learning_rate": 1e-2,
+    "optimizer": "adamw",
     "weight_decay": 0.5,
     "warmup_steps": 0,
     "decay_share": 0.0,

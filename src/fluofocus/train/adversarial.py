@@ -135,7 +135,7 @@ class AdversarialRegressionTraining(RegressionTraining):
         return verdict.float()
 
     def configure_optimizers(self) -> Any:
-        """AdamW with its schedule for the network, Adam for the discriminator."""
+        """Return the network's optimiser with its schedule, and Adam for the discriminator."""
         verdict = torch.optim.Adam(
             self.discriminator.parameters(), lr=self.config.discriminator_learning_rate
         )

@@ -36,11 +36,12 @@ _MARK_OF_A_MICROSCOPE = "numerical_aperture"
 
 
 class RegressionConfig(BaseModel):
-    """The scheme ``regression``: noisy input, clean target, AdamW, averaged weights.
+    """The scheme ``regression``: noisy input, clean target, Muon, averaged weights.
 
-    The learning rate warms up over ``warmup_steps``, stays, and falls to zero along a
-    cosine over the last ``decay_share`` of the steps (1: a cosine from the start). The
-    weights kept are those with the best validation score ``best_by``.
+    The ``optimizer`` is `fluofocus.train.muon.Muon` or AdamW. The learning rate warms up over
+    ``warmup_steps``, stays, and falls to zero along a cosine over the last ``decay_share`` of
+    the steps (1: a cosine from the start). The weights kept are those with the best validation
+    score ``best_by``.
 
     With an ``adversarial_weight`` above zero a discriminator, trained by turns at
     ``discriminator_learning_rate``, adds its verdict to the loss: sharper images, for
@@ -53,6 +54,7 @@ class RegressionConfig(BaseModel):
     scheme: Literal["regression"] = "regression"
     steps: Count = 20000
     batch_size: Count = 8
+    optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: Positive = 1e-3
     weight_decay: NonNegative = 1e-4
     warmup_steps: Annotated[int, Field(ge=0)] = 300

@@ -12,6 +12,7 @@ from fluofocus.models.network import Refocused, RefocusingNetwork
 from fluofocus.train.config import RegressionConfig
 from fluofocus.train.losses import error_loss, refocusing_loss
 from fluofocus.train.module import Batch, RefocusingTraining, predict, stages
+from fluofocus.train.muon import Muon
 from fluofocus.train.schedule import moving_average, rate_factor
 
 
@@ -67,12 +68,8 @@ class RegressionTraining(RefocusingTraining):
         return super().scores(refocused, batch) | {"loss": self._loss(refocused, batch)}
 
     def configure_optimizers(self) -> Any:
-        """AdamW with warm-up, plateau and cosine."""
-        optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
-        )
+        """Return the optimiser asked for, with warm-up, plateau and cosine."""
+        optimizer = optimizer_of(self.network, self.config)
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate_factor)
         return {
             "optimizer": optimizer,
@@ -87,3 +84,9 @@ class RegressionTraining(RefocusingTraining):
             warmup_steps=config.warmup_steps,
             decay_share=config.decay_share,
         )
+
+
+def optimizer_of(network: RefocusingNetwork, config: RegressionConfig) -> torch.optim.Optimizer:
+    """Return what updates a network's weights in the scheme ``regression``."""
+    kind = Muon if config.optimizer == "muon" else torch.optim.AdamW
+    return kind(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
