@@ -41,7 +41,7 @@ def error_factors(
     ratios = absolute_error.ravel() / predicted.ravel()
     distances = distance_um.ravel()
     farthest = float(np.abs(distances).max())
-    knots = np.linspace(-farthest, farthest, _KNOTS if farthest > 0 else 1)
+    knots = np.linspace(-farthest, farthest, _KNOTS if farthest > 0 else 1).round(3)
     nearest = np.digitize(distances, (knots[1:] + knots[:-1]) / 2)
     common = float(np.quantile(ratios, FACTORS_FROM))
     factors = {}
