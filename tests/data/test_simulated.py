@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from fluofocus.data.simulated import SimulatedPairs, SimulatedSource, SimulationConfig
 from fluofocus.data.simulated_stacks import SimulatedStackPairs, StackSimulationConfig
 from fluofocus.errors import FluoFocusError
-from fluofocus.optics.description import PARAMETERS, turned_parameters
+from fluofocus.optics.description import NOLL_INDICES, PARAMETERS, turned_parameters
 from fluofocus.optics.double_helix import design_double_helix
 from fluofocus.optics.microscope import Microscope, preset
 from fluofocus.prepare.turns import turned
@@ -156,6 +156,21 @@ def test_the_share_of_fields_whose_optics_are_told(share: float) -> None:
     source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=0)
     told = [float(source.pair(number)["optics"][0]) for number in range(12)]
     assert set(told) == ({share} if share in (0, 1) else {0.0, 1.0})
+
+
+def test_told_optics_may_be_wider_than_those_to_be_guessed() -> None:
+    optics = {"spherical_rms_waves": [-0.02, 0.02]}
+    drawn = {"known_optics_share": 0.5, "wider_known_optics": True, "optics": optics}
+    config = SimulationConfig.model_validate(SMALL | drawn)
+    assert config.optics.widened().spherical_rms_waves == pytest.approx((-0.06, 0.06))
+    source = SimulatedSource(preset("olympus-20x-0.75"), config, seed=0)
+    every = [source._draw_optics(number) for number in range(24)]
+    place = 4 + NOLL_INDICES.index(11)
+    spread = {
+        share: torch.stack([o.parameters[place] for o in every if o.told_share == share]).std()
+        for share in (0.0, 1.0)
+    }
+    assert spread[1.0] > 1.5 * spread[0.0]
 
 
 def test_images_without_signal_are_reported() -> None:

@@ -63,6 +63,7 @@ SIMULATION = {
     "flips_and_rotations": False,
     "input_planes": 3,
     "known_optics_share": 0.0,
+    "wider_known_optics": True,
     "target_modality": "confocal",
 }
 LOSS = {

@@ -52,7 +52,9 @@ class SimulationConfig(BaseModel):
     ``microscopes_in_memory`` are mixed. With ``flips_and_rotations`` each pair is turned
     by a random multiple of 90 degrees and mirrored or not. A field has up to
     ``input_planes`` inputs. The network is told the optics of a share
-    ``known_optics_share`` of the fields, if it takes them. Targets are of the
+    ``known_optics_share`` of the fields, if it takes them; with ``wider_known_optics`` these
+    are of microscopes of their own, with three times the aberrations (`OpticsDraws.widened`):
+    what is told may vary more than what has to be guessed. Targets are of the
     ``target_modality``, as bright at their brightest as the inputs' sharpest planes; a
     confocal microscope is without background, which is 0 in its targets, and without the
     pupil mask, which is in the wide-field path. Where
@@ -73,6 +75,7 @@ class SimulationConfig(BaseModel):
     targets_per_image: Count = 4
     input_planes: Count = 1
     known_optics_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    wider_known_optics: bool = False
     planes_per_specimen: Annotated[int, Field(ge=2)] = 14
     sharp_share: Annotated[float, Field(ge=0, le=1)] = 0.6
     sharp_spread_um: Annotated[float, Field(ge=0)] = 0.5
@@ -112,6 +115,7 @@ class _Optics:
     images: ImageFormation
     target_images: ImageFormation
     parameters: Tensor
+    told_share: float
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ class _ImagedSpecimen:
 
     ``targets`` are of the target modality. The first ``inputs`` of its planes are spread
     over the depth, the others focus on its emitters. ``parameters`` are those of its
-    microscope.
+    microscope, told in the share ``told_share`` of its fields.
     """
 
     photons: Tensor
@@ -128,6 +132,7 @@ class _ImagedSpecimen:
     planes_um: Tensor
     inputs: int
     parameters: Tensor
+    told_share: float
 
 
 class SimulatedSource:
@@ -164,8 +169,12 @@ class SimulatedSource:
 
     def _draw_optics(self, number: int) -> _Optics:
         config = self.config
-        _, generator = self._choice(1, number)
-        microscope = config.optics.draw(self.microscope, generator)
+        choice, generator = self._choice(1, number)
+        draws, told_share = config.optics, config.known_optics_share
+        if config.wider_known_optics:
+            told_share = float(choice.random() < told_share)
+            draws = draws.widened() if told_share else draws
+        microscope = draws.draw(self.microscope, generator)
         step = uniform(config.z_step_um, generator)
         count = int(config.depth_um / step)
         depths = torch.arange(-count, count + 1) * step
@@ -180,6 +189,7 @@ class SimulatedSource:
             images,
             images if seen == microscope else ImageFormation(seen, grid, planes),
             blur_parameters(microscope, self.microscope),
+            told_share,
         )
 
     def _image_specimen(self, number: int) -> _ImagedSpecimen:
@@ -205,7 +215,9 @@ class SimulatedSource:
         targets = photons
         if optics.target_images is not optics.images:
             targets = _relative(optics.target_images(specimen, planes))
-        return _ImagedSpecimen(photons, targets, all_planes[planes], spread, optics.parameters)
+        return _ImagedSpecimen(
+            photons, targets, all_planes[planes], spread, optics.parameters, optics.told_share
+        )
 
     def _expose(
         self,
@@ -235,7 +247,7 @@ class SimulatedSource:
         if specimen.targets is not specimen.photons:
             pair["target"] -= seen(torch.zeros_like(specimen.targets))
             pair["refocused"] = seen(specimen.photons)
-        optics = specimen.parameters * (choice.random() < config.known_optics_share)
+        optics = specimen.parameters * (choice.random() < specimen.told_share)
         if config.flips_and_rotations:
             turn = choice.randrange(4), choice.random() < 0.5
             pair = {key: turned(images, *turn) for key, images in pair.items()}

@@ -80,13 +80,19 @@ class TrainingData(LightningDataModule):
     def calibration_batches(self) -> list[Batch]:
         """Draw held-out pairs to calibrate expected errors on, as many as for validation.
 
-        Simulated ones are of many microscopes, with wider draws of their optics than any that the
-        network was trained on: users' microscopes are not drawn from the training's ranges.
+        Simulated ones are of many microscopes, with wider draws of their optics than those that
+        the network was not told of: users' microscopes are not drawn from the training's ranges.
         """
         data = self.config.data
         if not isinstance(data, SimulationConfig):
             return self.validation_batches()
-        wide = data.model_copy(update={"optics": data.optics.widened(), "images_per_specimen": 1})
+        wide = data.model_copy(
+            update={
+                "optics": data.optics.widened(),
+                "wider_known_optics": False,
+                "images_per_specimen": 1,
+            }
+        )
         pairs = SimulatedPairs(
             self.microscope,
             wide,

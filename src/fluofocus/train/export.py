@@ -187,10 +187,13 @@ def _describe_simulation(simulation: SimulationConfig | StackSimulationConfig) -
     dim, bright = simulation.background_photons
     modality = simulation.target_modality
     targets = "" if modality == "widefield" else f" Targets are {modality} images."
+    optics = _describe_optics(simulation.optics)
+    if isinstance(simulation, SimulationConfig) and simulation.wider_known_optics:
+        optics += " Optics that were told: with three times these aberrations."
     return (
         f"Simulated while training, no measured images: {mixture}; fields of "
         f"{simulation.crop_px} pixels; {low:g} to {high:g} photons at the peak over a "
-        f"background of {dim:g} to {bright:g}.{targets} {_describe_optics(simulation.optics)}"
+        f"background of {dim:g} to {bright:g}.{targets} {optics}"
     )
 
 
