@@ -52,7 +52,7 @@ class RegressionConfig(BaseModel):
     default_validate_every: ClassVar[int] = 500
 
     scheme: Literal["regression"] = "regression"
-    steps: Count = 20000
+    steps: Count = 10000
     batch_size: Count = 8
     optimizer: Literal["muon", "adamw"] = "muon"
     learning_rate: Positive = 1e-3
