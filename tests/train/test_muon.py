@@ -40,6 +40,14 @@ def test_the_directions_themselves_stay():
     assert turned.diagonal(dim1=1, dim2=2).min() > 0.6
 
 
+def test_it_is_as_precise_where_all_else_is_in_half_precision():
+    matrix = torch.randn(1, 20, 60, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = orthogonal(matrix)
+    assert found.dtype == torch.float32
+    assert torch.allclose(found.double(), orthogonal(matrix.double()), atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [CONVOLUTION, (24, 16, 3, 3, 3)])
 def test_a_convolution_moves_by_about_as_much_as_with_adamw(shape):
     weight = with_gradient(shape)

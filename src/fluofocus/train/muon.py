@@ -120,17 +120,22 @@ def orthogonal(matrices: Tensor) -> Tensor:
     is_tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if is_tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
+    with torch.autocast(x.device.type, enabled=False):  # half precision would not converge
+        result = _newton_schulz(x @ x.mT) @ x
+    return result.mT if is_tall else result
+
+
+def _newton_schulz(gram: Tensor) -> Tensor:
+    """Return by what matrices are to be multiplied, from their products with themselves."""
     a, b, c = _QUINTIC
-    gram = x @ x.mT
-    unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    unit = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     product = unit.expand_as(gram)
     for remaining in reversed(range(_ITERATIONS)):
         factor = torch.baddbmm(gram, gram, gram, beta=b, alpha=c) + a * unit
         product = factor @ product
         if remaining:
             gram = factor @ gram @ factor
-    result: Tensor = product @ x
-    return result.mT if is_tall else result
+    return product
 
 
 def _is_wide_convolution(weight: Tensor) -> bool:
