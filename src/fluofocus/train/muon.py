@@ -118,7 +118,7 @@ def orthogonal(matrices: Tensor) -> Tensor:
     one of the two products of a matrix with itself, which takes less work where the sides differ.
     """
     is_tall = matrices.shape[1] > matrices.shape[2]
-    x = matrices.mT if is_tall else matrices
+    x: Tensor = matrices.mT if is_tall else matrices
     x = x / (torch.linalg.matrix_norm(x, keepdim=True) + 1e-7)
     with torch.autocast(x.device.type, enabled=False):  # half precision would not converge
         result = _newton_schulz(x @ x.mT) @ x
