@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -156,9 +157,14 @@ def _failing_after(saves: int) -> type[AtomicCheckpointIO]:
     return Failing
 
 
-@pytest.mark.parametrize("step", [2, 3])
-def test_ctrl_c_saves_and_says_how_to_go_on(
+@pytest.mark.parametrize(
+    ("number", "step", "workers"),
+    [(signal.SIGINT, 2, 0), (signal.SIGINT, 3, 0), (signal.SIGTERM, 2, 1), (signal.SIGTERM, 3, 0)],
+)
+def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
+    number: signal.Signals,
     step: int,
+    workers: int,
     tiny: Callable[..., TrainConfig],
     microscope: Microscope,
     uninterrupted: Callable[[str], Any],
@@ -166,16 +172,17 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 ) -> None:
     config = tiny()
     expected = uninterrupted("regression")
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(number)
     with monkeypatch.context() as patched:
-        patched.setattr(run, "make_training", _interrupting_at(step))
+        patched.setattr(run, "make_training", _interrupting_at(step, number))
         with pytest.raises(KeyboardInterrupt, match=rf"stopped at step {step} of 6.*--resume"):
-            _train(config, microscope)
-    assert signal.getsignal(signal.SIGINT) is before
+            _train(config, microscope, workers=workers)
+    assert signal.getsignal(number) is before
     _require_equal(_train(config, microscope, resume=True), expected)
 
 
-def _interrupting_at(step: int) -> Callable[..., RefocusingTraining]:
+def _interrupting_at(step: int, number: signal.Signals) -> Callable[..., RefocusingTraining]:
+    """Return training that is signalled in a step as by a terminal: all its processes are."""
     make = run.make_training
 
     def make_interrupting(*inputs: Any, **options: Any) -> RefocusingTraining:
@@ -184,7 +191,8 @@ def _interrupting_at(step: int) -> Callable[..., RefocusingTraining]:
 
         def training_step(batch: Any, batch_idx: int) -> Any:
             if batch_idx + 1 == step:
-                os.kill(os.getpid(), signal.SIGINT)
+                everyone = [os.getpid(), *(child.pid for child in active_children())]
+                subprocess.run(["kill", f"-{number.value}", *map(str, everyone)], check=True)
             return usual(batch, batch_idx)
 
         training.training_step = training_step  # type: ignore[method-assign]

@@ -106,11 +106,11 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class InterruptedTrainingError(Exception):
-    """Ctrl-C was pressed, and the training's state has been saved."""
+    """Ctrl-C was pressed or SIGTERM came, and the training's state has been saved."""
 
 
 class LastCheckpoint(Checkpoint):
-    """Saves the training's state every few minutes, at its end, and on Ctrl-C.
+    """Saves the training's state every few minutes, at its end, and on Ctrl-C or SIGTERM.
 
     Only at places from which it goes on exactly: after a step, or, where a validation
     follows the step, after that. It belongs after the other callbacks, whose states it
@@ -131,8 +131,8 @@ class LastCheckpoint(Checkpoint):
         Not in a hook of the training: Lightning puts back, at its end, the handlers that
         it found at its start.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread is interrupted, and may say what then happens
+        if not _is_main_thread():
+            yield
             return
         previous = signal.signal(signal.SIGINT, self._remember_interrupt)
         try:
@@ -141,8 +141,10 @@ class LastCheckpoint(Checkpoint):
             signal.signal(signal.SIGINT, previous)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and take over SIGTERM from Lightning, which would stop unsaved."""
         self._saved_at = time.monotonic()
+        if _is_main_thread():
+            signal.signal(signal.SIGTERM, self._remember_interrupt)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -159,6 +161,7 @@ class LastCheckpoint(Checkpoint):
     def _remember_interrupt(self, number: int, frame: FrameType | None) -> None:
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _save_if_due(self, trainer: Trainer) -> None:
         interrupted = self._agreed(trainer, self._interrupted)
@@ -177,6 +180,11 @@ class LastCheckpoint(Checkpoint):
         if trainer.world_size == 1:
             return wish
         return trainer.strategy.reduce_boolean_decision(wish, all=False)
+
+
+def _is_main_thread() -> bool:
+    """Tell whether this thread is the one that signals reach, and that may handle them."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def kept_weights(path: Path) -> tuple[dict[str, Tensor], int]:

@@ -134,4 +134,5 @@ class TrainingData(LightningDataModule):
 
 
 def _leave_interrupts_to_the_main_process(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a batch system sends SIGTERM to all processes
+        signal.signal(number, signal.SIG_IGN)

@@ -94,7 +94,7 @@ def run_training(
         sizes of the data do not fit the network, the training diverges, or a file cannot be
         written.
     KeyboardInterrupt
-        On Ctrl-C, after the training's state was saved.
+        On Ctrl-C or SIGTERM, after the training's state was saved.
     """
     _check_devices(devices, accelerator)
     directory = RunDirectory(config)
