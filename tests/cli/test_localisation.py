@@ -93,16 +93,19 @@ def test_what_counts_as_a_bead_counts_for_a_depth_of_field(run: Callable, files:
     assert run(f"{words} --noise-from reference.ome.tif --min-contrast 0.2").code == 0
 
 
-@pytest.mark.parametrize("focus_um", [0.0, 2.0])
+@pytest.mark.parametrize(
+    ("focus_um", "native_focus_um", "words"),
+    [(0.0, 0.0, ""), (2.0, 2.0, "--focus 2"), (2.0, -3.0, "--focus 2 --native-focus -3")],
+)
 def test_a_depth_of_field_is_that_of_the_planes_as_good_as_native(
-    run: Callable, files: Path, focus_um: float
+    run: Callable, files: Path, focus_um: float, native_focus_um: float, words: str
 ) -> None:
-    for name in ("refocused.ome.tif", "native.ome.tif"):
+    for name, z_um in (("refocused.ome.tif", focus_um), ("native.ome.tif", native_focus_um)):
         moved = read_stack(files / name).compute()
-        write_stack(files / name, moved.assign_coords(Z=moved.coords["Z"] + focus_um))
+        write_stack(files / name, moved.assign_coords(Z=moved.coords["Z"] + z_um))
     outcome = run(
         "measure depth-of-field refocused.ome.tif --native native.ome.tif --truth truth.json "
-        f"--focus {focus_um} -o dof"
+        f"{words} -o dof"
     )
     assert outcome.code == 0, outcome.err
     native, *tolerances = [line.split() for line in outcome.out.splitlines()[1:5]]

@@ -138,6 +138,9 @@ def depth_of_field(
     truth: Truth,
     output: ScoresFolder,
     focus: Annotated[float, typer.Option(help="z of the focus in both, in µm.")] = 0.0,
+    native_focus: Annotated[
+        float | None, typer.Option(help="z of the focus in the scan, in µm, if it is another.")
+    ] = None,
     native_range: Annotated[
         float, typer.Option(help="Native depth of field about the focus, in µm.")
     ] = 0.3,
@@ -162,8 +165,11 @@ def depth_of_field(
     score = _scorer(truth, tolerance, edge, threshold, min_contrast, pixel_size, z_step)
     require_folder(output)
     scores, scan = (
-        from_focus(score(path, noise), focus)
-        for path, noise in ((stack, noise_from), (native, None))
+        from_focus(score(path, noise), focus_um)
+        for path, noise, focus_um in (
+            (stack, noise_from, focus),
+            (native, None, focus if native_focus is None else native_focus),
+        )
     )
     for path, series in ((stack, scores), (native, scan)):
         if len(series) < 2:

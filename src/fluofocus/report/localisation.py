@@ -218,13 +218,13 @@ def depth_of_field_rows(
     if not in_focus:
         raise FluoFocusError(
             f"No plane of the native scan lies within {native_range_um / 2:g} µm of the focus: "
-            "say at which z that is with --focus."
+            "say at which z that is with --focus, or --native-focus."
         )
     jaccard = float(np.mean([each.score.jaccard for each in in_focus]))
     if not jaccard > 0:
         raise FluoFocusError(
             f"No bead of the native scan is matched within {native_range_um / 2:g} µm of the "
-            "focus: say at which z that is with --focus."
+            "focus: say at which z that is with --focus, or --native-focus."
         )
     z_um = np.array([each.z_um for each in scores])
     values = np.array([each.score.jaccard for each in scores])
