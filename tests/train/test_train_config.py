@@ -11,9 +11,12 @@ import yaml
 from fluofocus.data.simulated import SimulatedSource
 from fluofocus.errors import FluoFocusError, FluoFocusWarning
 from fluofocus.models import build_network
+from fluofocus.models.bundle import load_model
 from fluofocus.optics.microscope import preset, preset_names, save_microscope
+from fluofocus.optics.pupil import spherical_rms_waves
 from fluofocus.train.config import load_train_config
 from fluofocus.train.defaults import default_train_config
+from fluofocus.train.first_weights import load_first_weights
 
 SIMULATION = {"phantoms": [{"phantom": "beads"}]}
 
@@ -114,6 +117,8 @@ def test_every_preset_has_a_training_that_can_be_simulated(name: str, tmp_path: 
     assert microscope == preset(name)
     network = build_network(config.architecture, config.architecture_config)
     assert network.config.distance_range_um == config.simulation.defocus_um
+    if config.start_from is not None:
+        load_first_weights(network, config.start_from)
     wavelength_um = microscope.emission_wavelength_nm / 1000
     depth_of_field_um = (
         microscope.immersion_index * wavelength_um / microscope.numerical_aperture**2
@@ -130,6 +135,7 @@ def test_images_through_a_mask_are_not_turned_by_default(
     save_microscope(preset("leica-63x-1.4-oil-double-helix"), path)
     config, _ = load_train_config(path)
     assert not config.simulation.flips_and_rotations
+    assert config.start_from is None  # no shipped model has seen such images, and is a swift
     assert not recwarn.list  # of two sides of focus that look alike
 
 
@@ -161,6 +167,8 @@ def test_the_default_training_keeps_the_sign_of_spherical_aberration(
     assert (waves + high) * waves > 0
     assert content["simulation"]["flips_and_rotations"]
     assert ("positive" if waves > 0 else "negative") in " ".join(content["limits"])
+    first = load_model(content["start_from"]).card.microscope
+    assert spherical_rms_waves(first) * waves > 0
 
 
 def test_the_default_training_keeps_the_direction_of_coma(tmp_path: Path) -> None:

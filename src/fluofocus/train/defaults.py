@@ -21,7 +21,8 @@ def default_train_config(microscope: str | Path, name: str | None = None) -> dic
     """Return the content of a training configuration for a microscope.
 
     Ten depths of field (n wavelength / NA^2) above and below, all phantoms, and optics
-    drawn over what differs between samples and days.
+    drawn over what differs between samples and days. The first weights are those of the shipped
+    model for spherical aberration of the same sign; behind a pupil mask, random ones.
 
     Parameters
     ----------
@@ -55,6 +56,7 @@ def default_train_config(microscope: str | Path, name: str | None = None) -> dic
         "architecture_config": {"distance_range_um": reach_um},
         "limits": _limits(spherical),
         "microscope": path.name,
+        "start_from": _start_from(described, spherical),
         "simulation": {
             "phantoms": _phantoms(described, reach_um),
             "optics": _optics(described, reach_um, spherical),
@@ -81,6 +83,13 @@ def _is_directional(microscope: Microscope) -> bool:
         abs(waves) > FAINT_ABERRATION_WAVES and noll_to_radial_azimuthal(noll)[1] != 0 and noll > 4
         for noll, waves in microscope.zernike_rms_waves.items()
     )
+
+
+def _start_from(microscope: Microscope, spherical: float) -> str | None:
+    """Name the shipped model that refocuses most alike, distances taken in depths of field."""
+    if microscope.pupil_mask is not None:
+        return None
+    return "oil63x-microtubules" if spherical <= -FAINT_ABERRATION_WAVES else "air20x-nuclei"
 
 
 def _limits(spherical: float) -> list[str]:
