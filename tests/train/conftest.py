@@ -31,6 +31,7 @@ TINY: dict[str, Any] = {
         "specimens_in_memory": 2,
         "microscopes_in_memory": 1,
     },
+    "precision": "32-true",
     "validate_every": 3,
     "validation_batches": 1,
 }

@@ -197,9 +197,23 @@ def test_a_diverging_training_is_told(tiny: Tiny, microscope: Microscope) -> Non
         _train(tiny(wild), microscope)
 
 
+@pytest.mark.parametrize(
+    ("precision", "is_native", "expected"),
+    [
+        ("bf16-mixed", False, torch.bfloat16),
+        ("auto", True, torch.bfloat16),
+        ("auto", False, torch.float32),
+    ],
+)
 def test_mixed_precision_trains_in_low_and_keeps_full_precision(
-    tiny: Tiny, microscope: Microscope, monkeypatch: pytest.MonkeyPatch
+    precision: str,
+    is_native: bool,
+    expected: torch.dtype,
+    tiny: Tiny,
+    microscope: Microscope,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(run, "computes_in_bfloat16", lambda device: is_native)
     seen = []
     make = run.make_training
 
@@ -211,7 +225,7 @@ def test_mixed_precision_trains_in_low_and_keeps_full_precision(
         return training
 
     monkeypatch.setattr(run, "make_training", watched)
-    path = _train(tiny(precision="bf16-mixed"), microscope)
-    assert set(seen) == {torch.bfloat16}
+    path = _train(tiny(precision=precision), microscope)
+    assert set(seen) == {expected}
     weights = load_model(path).network.state_dict().values()
     assert {weight.dtype for weight in weights} == {torch.float32}

@@ -57,6 +57,7 @@ def tiny_stacks(tmp_path: Path) -> Callable[..., TrainConfig]:
             "microscope": "olympus-20x-0.75",
             "simulated_stacks": STACKS,
             "training": SCHEME | (section or {}),
+            "precision": "32-true",
             "validate_every": 3,
             "validation_batches": 1,
             "output_dir": tmp_path / "runs",

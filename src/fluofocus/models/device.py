@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -28,6 +29,15 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not has_cuda):
         raise FluoFocusError(f"There is no device {name!r} here: choose auto or cpu.")
     return device
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device multiplies in bfloat16 by itself, so that it saves time."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    older: Callable[[], Mapping[str, Any]] = dict  # PyTorch that does not tell
+    instructions = getattr(torch.cpu, "get_capabilities", older)()
+    return bool(instructions.get("avx512_bf16") or instructions.get("amx_bf16"))
 
 
 @contextmanager

@@ -31,6 +31,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Score = Literal["mae", "pearson", "gap_closed"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 _MARK_OF_A_MICROSCOPE = "numerical_aperture"
 
@@ -50,6 +51,7 @@ class RegressionConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     default_validate_every: ClassVar[int] = 500
+    default_precision: ClassVar[Precision] = "auto"
 
     scheme: Literal["regression"] = "regression"
     steps: Count = 10000
@@ -79,6 +81,7 @@ class AdversarialConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     default_validate_every: ClassVar[int] = 50
+    default_precision: ClassVar[Precision] = "32-true"
 
     scheme: Literal["deep_z"] = "deep_z"
     steps: Count = 400_000
@@ -109,6 +112,7 @@ class WfconTrainingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     default_validate_every: ClassVar[int] = 100
+    default_precision: ClassVar[Precision] = "auto"
 
     scheme: Literal["wfcon"] = "wfcon"
     steps: Count = 6000
@@ -164,8 +168,10 @@ class TrainConfig(BaseModel):
     ``wfcon``, from ``simulated_stacks`` or ``prepared_stacks``: one of the four is given.
     ``start_from`` names a model, a model file or a checkpoint whose weights are the first
     ones. ``validate_every`` counts steps; its default is 500, 50 as in the paper for
-    ``deep_z``, or 100 for ``wfcon``. ``early_stopping_checks`` ends the training after as
-    many validations without a better score. ``batch_size`` is that of each device.
+    ``deep_z``, or 100 for ``wfcon``. The ``precision`` is by default ``auto``, bf16-mixed where
+    the hardware computes in bfloat16 and 32-true elsewhere; for ``deep_z`` it is 32-true.
+    ``early_stopping_checks`` ends the training after as many validations without a better
+    score. ``batch_size`` is that of each device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -184,7 +190,9 @@ class TrainConfig(BaseModel):
     training: Training = RegressionConfig()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     start_from: str | None = None
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    precision: Precision = Field(
+        default_factory=lambda fields: fields["training"].default_precision
+    )
     validate_every: Count = Field(
         default_factory=lambda fields: fields["training"].default_validate_every
     )

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import Trainer, seed_everything
@@ -23,6 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from fluofocus.errors import FluoFocusError
 from fluofocus.heap import kept_heap
 from fluofocus.models import build_network, build_stack_network
+from fluofocus.models.device import computes_in_bfloat16
 from fluofocus.models.network import RefocusingNetwork
 from fluofocus.models.stack_network import StackNetwork
 from fluofocus.optics.microscope import Microscope
@@ -34,7 +35,12 @@ from fluofocus.train.checkpoints import (
     LastCheckpoint,
     kept_weights,
 )
-from fluofocus.train.config import AdversarialConfig, TrainConfig, WfconTrainingConfig
+from fluofocus.train.config import (
+    AdversarialConfig,
+    Precision,
+    TrainConfig,
+    WfconTrainingConfig,
+)
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import write_model, write_stack_model
@@ -118,6 +124,7 @@ def run_training(
             devices=devices,
             strategy=_strategy(strategy),
             accelerator=accelerator,
+            precision=_precision(config.precision, accelerator),
         )
         try:
             with kept_heap(), last.listening():
@@ -133,13 +140,17 @@ def run_training(
 
 def _check_devices(devices: int, accelerator: str) -> None:
     """Refuse more devices than there are, before as many processes start."""
-    gpus = 0 if accelerator == "cpu" else torch.cuda.device_count()
+    gpus = _gpus(accelerator)
     available, kind = (gpus, "GPUs") if gpus else (max(2, os.cpu_count() or 1), "CPU cores")
     if devices > available:
         raise FluoFocusError(
             f"{devices} devices were asked for, but there are {available} {kind} here: "
             f"ask for at most {available}."
         )
+
+
+def _gpus(accelerator: str) -> int:
+    return 0 if accelerator == "cpu" else torch.cuda.device_count()
 
 
 def make_training(
@@ -181,7 +192,6 @@ def _trainer(
 ) -> Trainer:
     """Set up Lightning's trainer; steps are batches, however many updates each makes."""
     return Trainer(
-        precision=config.precision,
         max_steps=config.training.steps * training.updates_per_step,
         gradient_clip_val=training.gradient_clip,
         val_check_interval=config.validate_every,
@@ -199,6 +209,16 @@ def _trainer(
         enable_progress_bar=False,
         **options,
     )
+
+
+def _precision(
+    precision: Precision, accelerator: str
+) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """Choose bfloat16, if a choice is left, where the hardware computes in it."""
+    if precision != "auto":
+        return precision
+    device = torch.device("cuda" if _gpus(accelerator) else "cpu")
+    return "bf16-mixed" if computes_in_bfloat16(device) else "32-true"
 
 
 def _strategy(strategy: str) -> str:
