@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 
@@ -35,8 +34,8 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     """Tell whether a device multiplies in bfloat16 by itself, so that it saves time."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
-    older: Callable[[], Mapping[str, Any]] = dict  # PyTorch that does not tell
-    instructions = getattr(torch.cpu, "get_capabilities", older)()
+    tell = getattr(torch.cpu, "get_capabilities", None)  # older versions of PyTorch have it not
+    instructions = tell() if tell is not None else {}
     return bool(instructions.get("avx512_bf16") or instructions.get("amx_bf16"))
 
 
