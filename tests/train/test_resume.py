@@ -254,7 +254,7 @@ def test_the_best_network_is_kept_where_the_folder_has_moved(
 ) -> None:
     config = tiny()
     with monkeypatch.context() as patched:
-        patched.setattr(run, "make_training", _interrupting_at(4))
+        patched.setattr(run, "make_training", _interrupting_at(4, signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
             _train(config, microscope)
     moved = config.output_dir.rename(tmp_path / "moved")
