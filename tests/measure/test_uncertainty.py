@@ -26,6 +26,14 @@ def test_scale_makes_the_mean_right(errors: np.ndarray, expected: np.ndarray) ->
     assert error_scale(errors, expected / 3) == pytest.approx(3, rel=0.02)
 
 
+def test_a_few_huge_predictions_do_not_decide_on_the_scale(
+    errors: np.ndarray, expected: np.ndarray
+) -> None:
+    lost = expected.copy()
+    lost[: len(lost) // 5000] = 1e4
+    assert error_scale(errors, lost) == pytest.approx(1, rel=0.02)
+
+
 def test_half_widths_of_laplace_residuals(errors: np.ndarray, expected: np.ndarray) -> None:
     widths = interval_half_widths(errors, expected)
     assert widths == pytest.approx([-np.log(1 - p) for p in PROBABILITIES], rel=0.03)

@@ -12,6 +12,8 @@ PROBABILITIES = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
 FACTORS_FROM = 0.9
 """Probability of the intervals that decide by how much errors are scaled at a distance."""
 
+_USUAL_SHARE = 0.999
+
 _KNOTS = 11
 """Distances at which they are."""
 
@@ -20,8 +22,15 @@ _LEAST_SHARE = 0.01
 
 
 def error_scale(absolute_error: FloatArray, predicted: FloatArray) -> float:
-    """Return by what predicted errors are to be multiplied to be right on average."""
-    return float(np.mean(absolute_error, dtype=float) / np.mean(predicted, dtype=float))
+    """Return by what predicted errors are to be multiplied to be right on average.
+
+    A thousandth of the pixels, those with the largest predictions, is left out: where a network
+    is lost, a few can be so large that they alone would decide.
+    """
+    usual = predicted <= np.quantile(predicted, _USUAL_SHARE)
+    return float(
+        np.mean(absolute_error[usual], dtype=float) / np.mean(predicted[usual], dtype=float)
+    )
 
 
 def error_factors(
