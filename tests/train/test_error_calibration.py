@@ -8,12 +8,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from fluofocus.data.simulated import SimulationConfig
 from fluofocus.models import build_network
 from fluofocus.models.bundle import ErrorCalibration
 from fluofocus.models.network import Refocused, RefocusingNetwork
-from fluofocus.optics.description import NOLL_INDICES, PARAMETERS
+from fluofocus.optics.description import PARAMETERS
 from fluofocus.optics.microscope import preset
 from fluofocus.simulate.draws import OpticsDraws
+from fluofocus.train import data
 from fluofocus.train.config import TrainConfig
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
@@ -97,34 +99,69 @@ def test_a_network_without_error_output_has_no_calibration() -> None:
     assert calibrate_error(network, [], torch.device("cpu")) is None
 
 
-def test_simulated_pairs_to_calibrate_on_are_of_other_and_wider_optics() -> None:
-    config = TrainConfig.model_validate(
+def _small_config(**simulation: Any) -> TrainConfig:
+    small = {
+        "crop_px": 32,
+        "depth_um": 2,
+        "specimens_in_memory": 2,
+        "microscopes_in_memory": 2,
+        "specimens_per_microscope": 1,
+    }
+    return TrainConfig.model_validate(
         {
             "name": "tiny",
             "microscope": "olympus-20x-0.75",
             "validation_batches": 2,
-            "simulation": {
-                "phantoms": [{"phantom": "beads"}],
-                "optics": {"spherical_rms_waves": [-0.02, 0.02]},
-                "crop_px": 32,
-                "depth_um": 2,
-                "specimens_in_memory": 2,
-                "microscopes_in_memory": 2,
-                "specimens_per_microscope": 1,
-                "known_optics_share": 1,
-            },
+            "simulation": small | simulation,
             "training": {"batch_size": 4},
         }
     )
-    data = TrainingData(config, preset(config.microscope), workers=0)
-    wide, narrow = data.calibration_batches(), data.validation_batches()
-    assert len(wide) == len(narrow) == 2
-    spherical = 4 + NOLL_INDICES.index(11)
-    spread = [
-        float(torch.cat([batch["optics"][:, spherical] for batch in batches]).std())
-        for batches in (wide, narrow)
+
+
+def test_pairs_to_calibrate_on_are_of_one_plane_through_wider_optics_not_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: list[OpticsDraws] = []
+    monkeypatch.setattr(
+        OpticsDraws, "draw", lambda draws, microscope, _: (drawn.append(draws), microscope)[1]
+    )
+    optics = OpticsDraws(spherical_rms_waves=(-0.02, 0.02))
+    config = _small_config(
+        phantoms=[{"phantom": "beads"}],
+        optics=optics.model_dump(),
+        known_optics_share=1,
+        wider_known_optics=True,
+        input_planes=3,
+    )
+    batches = TrainingData(config, preset(config.microscope), workers=0).calibration_batches()
+    assert len(batches) == 2
+    assert set(drawn) == {optics.widened()}
+    for batch in batches:
+        assert batch["image"].shape[1] == 1
+        assert not batch["optics"].any()
+
+
+@pytest.mark.parametrize(("nuclei", "kinds"), [(1.5, {"beads", "nuclei"}), (5, {"nuclei"})])
+def test_pairs_to_calibrate_on_are_of_what_most_of_a_mixture_is(
+    nuclei: float, kinds: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[SimulationConfig] = []
+
+    def pairs(_: Any, simulation: SimulationConfig, **__: Any) -> list[Any]:
+        asked.append(simulation)
+        return []
+
+    monkeypatch.setattr(data, "SimulatedPairs", pairs)
+    mixture = [
+        {"phantom": "beads", "weight": 1.0},
+        {"phantom": "beads", "weight": 1.0},
+        {"phantom": "nuclei", "weight": nuclei / 2},
+        {"phantom": "nuclei", "weight": nuclei / 2},
     ]
-    assert spread[0] > 1.5 * spread[1]
+    config = _small_config(phantoms=mixture)
+    TrainingData(config, preset(config.microscope), workers=0).calibration_batches()
+    assert {draw.phantom for draw in asked[0].phantoms} == kinds
+    assert len(asked[0].phantoms) == 2 * len(kinds)
 
 
 def test_wider_draws_stay_possible() -> None:

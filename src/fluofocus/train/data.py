@@ -16,6 +16,7 @@ from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
 from fluofocus.data.simulated_stacks import SimulatedStackPairs, StackSimulationConfig
 from fluofocus.data.stream import PairStream
 from fluofocus.optics.microscope import Microscope
+from fluofocus.simulate.draws import PhantomDraw
 from fluofocus.train.config import TrainConfig
 from fluofocus.train.module import Batch
 from fluofocus.train.worker_errors import ErrorsLast
@@ -80,17 +81,22 @@ class TrainingData(LightningDataModule):
     def calibration_batches(self) -> list[Batch]:
         """Draw held-out pairs to calibrate expected errors on, as many as for validation.
 
-        Simulated ones are of many microscopes, with wider draws of their optics than those that
-        the network was not told of: users' microscopes are not drawn from the training's ranges.
+        Simulated ones have one input plane, as most images do, and are of many microscopes, which
+        the network is not told of, with wider draws of their optics than the training's: users'
+        microscopes lie anywhere. If most of a mixture is one kind of specimen, all are of this
+        kind, since others, darker or emptier, would make intervals too narrow for it, or too wide.
         """
         data = self.config.data
         if not isinstance(data, SimulationConfig):
             return self.validation_batches()
         wide = data.model_copy(
             update={
+                "phantoms": _main_phantoms(data.phantoms),
                 "optics": data.optics.widened(),
+                "known_optics_share": 0.0,
                 "wider_known_optics": False,
                 "images_per_specimen": 1,
+                "input_planes": 1,
             }
         )
         pairs = SimulatedPairs(
@@ -136,3 +142,13 @@ class TrainingData(LightningDataModule):
 def _leave_interrupts_to_the_main_process(worker: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # a batch system sends SIGTERM to all processes
         signal.signal(number, signal.SIG_IGN)
+
+
+def _main_phantoms(phantoms: tuple[PhantomDraw, ...]) -> tuple[PhantomDraw, ...]:
+    """Return the draws of the kind that has more than half of the weight, or all."""
+    half = sum(draw.weight for draw in phantoms) / 2
+    for kind in {draw.phantom for draw in phantoms}:
+        own = tuple(draw for draw in phantoms if draw.phantom == kind)
+        if sum(draw.weight for draw in own) > half:
+            return own
+    return phantoms
