@@ -141,7 +141,7 @@ def test_pairs_to_calibrate_on_are_of_one_plane_through_wider_optics_not_told(
         assert not batch["optics"].any()
 
 
-@pytest.mark.parametrize(("nuclei", "kinds"), [(1.5, {"beads", "nuclei"}), (5, {"nuclei"})])
+@pytest.mark.parametrize(("nuclei", "kinds"), [(2, {"beads", "nuclei"}), (5, {"nuclei"})])
 def test_pairs_to_calibrate_on_are_of_what_most_of_a_mixture_is(
     nuclei: float, kinds: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
