@@ -14,7 +14,7 @@ FACTORS_FROM = 0.9
 
 _USUAL_SHARE = 0.999
 
-_KNOTS = 11
+_KNOTS = 21
 """Distances at which they are."""
 
 _LEAST_SHARE = 0.01
