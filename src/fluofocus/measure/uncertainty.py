@@ -9,10 +9,11 @@ from fluofocus.units import FloatArray
 PROBABILITIES = (0.5, 0.68, 0.8, 0.9, 0.95, 0.99)
 """Probabilities for which half widths of intervals are found."""
 
+_USUAL_SHARE = 0.999
+"""Share of the pixels, by predicted error, that decide on the scale."""
+
 FACTORS_FROM = 0.9
 """Probability of the intervals that decide by how much errors are scaled at a distance."""
-
-_USUAL_SHARE = 0.999
 
 _KNOTS = 21
 """Distances at which they are."""
