@@ -40,10 +40,13 @@ from fluofocus.simulate.phantoms import Beads, Nuclei
 
 SEED = 9_000_000
 TOLERANCE_UM = 0.65
+SHIFT_UM = 1.5
 TILT_MICROSCOPE = "olympus-20x-0.75"
 COLUMNS = """\
 `distance_um` is how far away the one image was recorded, on either side; `found` the share of the
 true beads with a detected one within 0.65 µm; `spurious_per_bead` detections without a true bead;
+`shift_um` by how far all beads of an image are displaced alike, sideways, a mean over the images,
+and `found_registered` the share found once that is undone;
 `fwhm_um` the median width of the refocused beads, `true_fwhm_um` that of the same beads in the
 noise-free plane in focus, `input_fwhm_um` in the recorded image; `pearson_in` and `pearson_out` the
 correlation with the true plane before and after, `gap_closed` the share of the way to 1.
@@ -86,7 +89,9 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
     input_widths: dict[float, list[float]] = {d: [] for d in distances}
     found = dict.fromkeys(distances, 0)
     known = dict.fromkeys(distances, 0)
+    found_registered = dict.fromkeys(distances, 0)
     spurious = dict.fromkeys(distances, 0)
+    shifts_um: dict[float, list[float]] = {d: [] for d in distances}
     microscopes = optics(arguments.config, where, arguments.fields, SEED + 1)
     for index, microscope in enumerate(microscopes):
         phantom = Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3)
@@ -109,7 +114,13 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
                 output = refocus(model, image, [-sign * distance], field, arguments)[0]
                 hits = find_beads(output).yx_px
                 matches = match_beads(hits, beads, tolerance=TOLERANCE_UM / field.pixel_um)
+                shift = common_shift(hits, beads, SHIFT_UM / field.pixel_um)
+                shifts_um[distance].append(float(np.linalg.norm(shift)) * field.pixel_um)
+                registered = match_beads(
+                    hits - shift, beads, tolerance=TOLERANCE_UM / field.pixel_um
+                )
                 found[distance] += len(matches.known_index)
+                found_registered[distance] += len(registered.known_index)
                 known[distance] += len(beads)
                 spurious[distance] += _spurious(hits, field, output.shape[0])
                 matched = hits[matches.found_index]
@@ -124,12 +135,25 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
             "beads": known[d],
             "found": found[d] / known[d],
             "spurious_per_bead": spurious[d] / known[d],
+            "shift_um": float(np.mean(shifts_um[d])),
+            "found_registered": found_registered[d] / known[d],
             "input_fwhm_um": float(np.nanmedian(input_widths[d])),
             "fwhm_um": float(np.nanmedian(widths[d])) if widths[d] else float("nan"),
             "true_fwhm_um": float(np.nanmedian(true_widths[d])) if widths[d] else float("nan"),
         }
         for d in distances
     ]
+
+
+def common_shift(hits: np.ndarray, beads: np.ndarray, reach: float) -> np.ndarray:
+    """Return the median displacement ``(y, x)`` of the detections next to beads, within reach."""
+    if not len(hits):
+        return np.zeros(2)
+    displacements = hits - beads[:, None]
+    nearest = np.linalg.norm(displacements, axis=-1).argmin(axis=1)
+    displacements = displacements[np.arange(len(beads)), nearest]
+    near = np.linalg.norm(displacements, axis=1) <= reach
+    return np.median(displacements[near], axis=0) if near.any() else np.zeros(2)
 
 
 def _spurious(hits: np.ndarray, field: Field, size: int) -> int:

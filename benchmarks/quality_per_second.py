@@ -30,6 +30,7 @@ from operations import gflop
 from pages import publish
 from torch import Tensor
 from torch.utils.data import DataLoader
+from training_step import take_step
 
 from fluofocus.data.simulated import SimulatedPairs, SimulationConfig
 from fluofocus.heap import kept_heap
@@ -131,13 +132,7 @@ def train_one(name: str, what: str, arguments: argparse.Namespace) -> None:
         rate = 0.5 * (1 + math.cos(math.pi * used_s / budget_s))
         for group in optimizer.param_groups:
             group["lr"] = regression.learning_rate * warm * rate
-        with torch.autocast("cpu", torch.bfloat16):
-            loss, _ = training.network_loss(batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), regression.gradient_clip)
-        optimizer.step()
-        training.averaged.update_parameters(network)
+        take_step(training, optimizer, batch, torch.bfloat16)
         step += 1
     scores = {"name": name, "what": what, "steps": step, "minutes": arguments.minutes}
     scores["parameters"] = sum(weight.numel() for weight in network.parameters())

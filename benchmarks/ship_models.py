@@ -108,7 +108,14 @@ MAIN_JOB = (
 CALIBRATION_BATCHES = 40
 """Held-out batches that expected errors are calibrated on: more microscopes than in a training."""
 
-COLUMNS = ("found", "fwhm_um", "true_fwhm_um", "gap_closed", "corrected_fwhm_um")
+COLUMNS = (
+    "found",
+    "found_registered",
+    "fwhm_um",
+    "true_fwhm_um",
+    "gap_closed",
+    "corrected_fwhm_um",
+)
 """What of these tables goes into the scores of the model file."""
 
 
