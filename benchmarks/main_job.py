@@ -92,7 +92,7 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
     found_registered = dict.fromkeys(distances, 0)
     spurious = dict.fromkeys(distances, 0)
     shifts_um: dict[float, list[float]] = {d: [] for d in distances}
-    microscopes = optics(arguments.config, where, arguments.fields, SEED + 1)
+    microscopes = optics(arguments.config, where, arguments.fields, arguments.seed + 1)
     for index, microscope in enumerate(microscopes):
         phantom = Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3)
         field = Field(
@@ -101,7 +101,7 @@ def bead_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[R
             arguments.size,
             planes,
             torch.zeros(1),
-            SEED + 10 * index,
+            arguments.seed + 10 * index,
             arguments.peak_photons,
         )
         beads = usable_beads(field, field.truth[0])
@@ -172,7 +172,7 @@ def axial_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[
     rows = []
     fields = []
     for index, microscope in enumerate(
-        optics(arguments.config, where, arguments.fields // 2, SEED + 2)
+        optics(arguments.config, where, arguments.fields // 2, arguments.seed + 2)
     ):
         phantom = Beads(surface="plane", count_per_1000_um2=1.84, diameter_um=0.3)
         fields.append(
@@ -182,7 +182,7 @@ def axial_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[
                 arguments.size,
                 planes,
                 torch.zeros(1),
-                SEED + 500 + 10 * index,
+                arguments.seed + 500 + 10 * index,
                 arguments.peak_photons,
             )
         )
@@ -215,7 +215,13 @@ def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
     depths = torch.arange(-int(half / 0.25) - 1, int(half / 0.25) + 2) * 0.25
     phantom = Beads(surface="tilt", tilt_deg=1.5, count_per_1000_um2=1.84, diameter_um=0.3)
     field = Field(
-        microscope, phantom, size, torch.zeros(1), depths, SEED + 900, arguments.peak_photons
+        microscope,
+        phantom,
+        size,
+        torch.zeros(1),
+        depths,
+        arguments.seed + 900,
+        arguments.peak_photons,
     )
     image = field.exposure(0)
     stack = fluofocus.refocus(
@@ -234,7 +240,7 @@ def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
         512,
         torch.zeros(1),
         torch.zeros(1),
-        SEED + 901,
+        arguments.seed + 901,
         arguments.peak_photons,
     )
     focused = lateral_fwhm(
@@ -259,7 +265,7 @@ def tilt_row(model: Model, arguments: argparse.Namespace) -> Row:
 
 def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list[Row]:
     """Share of the gap closed on nuclei, by distance."""
-    microscopes = optics(arguments.config, where, arguments.fields, SEED + 3)
+    microscopes = optics(arguments.config, where, arguments.fields, arguments.seed + 3)
     scores: dict[float, list[tuple[float, float]]] = {d: [] for d in NUCLEI_DISTANCES_UM}
     for index, microscope in enumerate(microscopes):
         field = Field(
@@ -268,7 +274,7 @@ def nuclei_rows(model: Model, arguments: argparse.Namespace, where: str) -> list
             arguments.size // 2,
             torch.arange(-20, 21) * 0.5,
             torch.arange(-16, 17) * 0.5,
-            SEED + 2000 + 10 * index,
+            arguments.seed + 2000 + 10 * index,
             arguments.peak_photons,
         )
         for distance, pair in nuclei_pairs(field):
@@ -313,6 +319,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=512, help="bead field in pixels")
     parser.add_argument("--tilt-size", type=int, default=2048)
     parser.add_argument("--peak-photons", type=float, default=2000.0)
+    parser.add_argument("--seed", type=int, default=SEED, help="the first of the fields")
     parser.add_argument("--told", action="store_true", help="tell the model the optics")
     parser.add_argument("--ensemble", action="store_true", help="average over eight turns")
     parser.add_argument("--only", choices=["beads", "axial", "tilt", "nuclei"], action="append")
@@ -347,7 +354,7 @@ def write_results(arguments: argparse.Namespace, text: str, results: dict[str, l
         f"{arguments.fields} microscopes drawn for each table ({arguments.fields // 2} for the "
         f"axial ones; the tilt is recorded by the preset {TILT_MICROSCOPE} alone), "
         f"{arguments.peak_photons:g} photons at the peak over {BACKGROUND_PHOTONS:g}, "
-        f"seeds from {SEED}, which no training uses.\n\n"
+        f"seeds from {arguments.seed}, which no training uses.\n\n"
         f"{COLUMNS}"
     )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

@@ -114,6 +114,7 @@ TRAIN = {
     "training": {"steps": 5, "batch_size": 2},
     "seed": 9,
     "start_from": "the baseline",
+    "start_share": 0.5,
     "precision": "bf16-mixed",
     "prepared": "a dataset",
     "simulated_stacks": "pairs of stacks",
@@ -124,6 +125,8 @@ TRAIN = {
     "checkpoint_minutes": 1e-9,
     "output_dir": "elsewhere",
 }
+ELSEWHERE = {"simulated_stacks", "prepared_stacks", "start_share"}
+"""Fields of `TRAIN` whose effects other tests show: below, and in test_run.py."""
 TINY_SWIFT = {"encoder_channels": [4], "decoder_channels": [4]}
 TINY_W_NET = {"refocusing": TINY_SWIFT, "sharpening": TINY_SWIFT}
 CASES: dict[type[BaseModel], dict[str, Any]] = {
@@ -337,7 +340,7 @@ def test_discriminator_width_has_an_effect() -> None:
     assert wide.in_features == 4 * narrow.in_features
 
 
-@pytest.mark.parametrize("field", sorted(set(TRAIN) - {"simulated_stacks", "prepared_stacks"}))
+@pytest.mark.parametrize("field", sorted(set(TRAIN) - ELSEWHERE))
 def test_train_field_has_an_effect(
     field: str,
     has_effect: Callable[..., bool],

@@ -120,6 +120,25 @@ def test_first_weights_come_from_a_model_or_a_checkpoint(
             torch.testing.assert_close(value, expected[name], msg=name)
 
 
+def test_a_share_of_the_first_weights_is_mixed_in(
+    model_file: Path, tiny: Tiny, microscope: Microscope, tmp_path: Path
+) -> None:
+    trained, mixed = (
+        load_model(
+            _train(
+                tiny(start_from=str(model_file), start_share=share, output_dir=tmp_path / name),
+                microscope,
+            )
+        )
+        for name, share in (("trained", 0.0), ("mixed", 0.25))
+    )
+    first = load_model(model_file).network.state_dict()
+    for name, value in mixed.network.state_dict().items():
+        expected = 0.75 * trained.network.state_dict()[name] + 0.25 * first[name]
+        torch.testing.assert_close(value, expected, msg=name)
+    assert mixed.card.scores != trained.card.scores
+
+
 def test_both_of_two_networks_start_from_one_that_refocuses(model_file: Path) -> None:
     source = load_model(model_file)
     assert source.network.has_error

@@ -69,6 +69,7 @@ def test_wrong_files_are_reported(tmp_path: Path, content: str, message: str) ->
             {"simulation": SIMULATION | {"defocus_um": math.inf}},
             r"simulation\.defocus_um: .*finite",
         ),
+        ({"start_share": 0.5}, "start_share is of the weights of start_from: name them"),
         (
             {"simulation": None, "prepared": {"dataset": "a.zarr", "defocus_um": math.inf}},
             r"prepared\.defocus_um must be finite",

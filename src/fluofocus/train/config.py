@@ -167,7 +167,9 @@ class TrainConfig(BaseModel):
     Pairs come from a ``simulation`` or a ``prepared`` dataset; pairs of stacks, for the scheme
     ``wfcon``, from ``simulated_stacks`` or ``prepared_stacks``: one of the four is given.
     ``start_from`` names a model, a model file or a checkpoint whose weights are the first
-    ones. ``validate_every`` counts steps; its default is 500, 50 as in the paper for
+    ones. At the end a share ``start_share`` of them is mixed into the trained weights, so that
+    less of what was learnt before is forgotten (Wortsman et al., CVPR 2022, 7959).
+    ``validate_every`` counts steps; its default is 500, 50 as in the paper for
     ``deep_z``, or 100 for ``wfcon``. The ``precision`` is by default ``auto``, bf16-mixed where
     the hardware computes in bfloat16 and 32-true elsewhere; for ``deep_z`` it is 32-true.
     ``early_stopping_checks`` ends the training after as many validations without a better
@@ -190,6 +192,7 @@ class TrainConfig(BaseModel):
     training: Training = RegressionConfig()
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     start_from: str | None = None
+    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Precision = Field(
         default_factory=lambda fields: fields["training"].default_precision
     )
@@ -249,6 +252,12 @@ class TrainConfig(BaseModel):
                 "this training clips gradients by itself, which 16-mixed scales: "
                 "use precision bf16-mixed or 32-true"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> TrainConfig:
+        if self.start_share > 0 and self.start_from is None:
+            raise ValueError("start_share is of the weights of start_from: name them")
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,20 @@ def load_first_weights(network: RefocusingNetwork | StackNetwork, source: str) -
     network.load_state_dict(weights, strict=False)
     if isinstance(network, WNet) and is_for_both:
         network.darken()
+
+
+def mix_first_weights(network: RefocusingNetwork | StackNetwork, source: str, share: float) -> None:
+    """Move a trained network's weights towards those that `load_first_weights` gave it.
+
+    Errors are those of `load_first_weights`.
+    """
+    first = deepcopy(network)
+    load_first_weights(first, source)
+    wanted = first.state_dict()
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(wanted[key], share)
 
 
 def require_same_meaning(config: BaseModel, first: BaseModel, source: str) -> None:

@@ -44,7 +44,7 @@ from fluofocus.train.config import (
 from fluofocus.train.data import TrainingData
 from fluofocus.train.error_calibration import calibrate_error
 from fluofocus.train.export import write_model, write_stack_model
-from fluofocus.train.first_weights import load_first_weights
+from fluofocus.train.first_weights import load_first_weights, mix_first_weights
 from fluofocus.train.module import NetworkTraining
 from fluofocus.train.monitors import ProgressBar, SamplePictures, steps_done
 from fluofocus.train.regression import RegressionTraining
@@ -271,6 +271,11 @@ def _finish(
             scores, steps = best_scores, updates // training.updates_per_step
         else:
             training.kept.load_state_dict(last)
+    kept, path = training.kept, directory.model_file
+    assert isinstance(kept, RefocusingNetwork | StackNetwork)
+    if config.start_from is not None and config.start_share > 0:
+        mix_first_weights(kept, config.start_from, config.start_share)
+        scores = _validate(trainer, training, data)
     if not trainer.is_global_zero:
         return
     device = trainer.strategy.root_device
@@ -279,11 +284,9 @@ def _finish(
         "scores": {f"validation_{name}": value for name, value in scores.items()},
         "device": device,
     }
-    kept, path = training.kept, directory.model_file
     if isinstance(kept, StackNetwork):
         write_stack_model(config, data.microscope, kept, path, **made)
         return
-    assert isinstance(kept, RefocusingNetwork)
     error = calibrate_error(kept, data.calibration_batches(), device)
     write_model(config, data.microscope, kept, path, error=error, **made)
 
