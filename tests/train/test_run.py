@@ -137,6 +137,8 @@ def test_a_share_of_the_first_weights_is_mixed_in(
         expected = 0.75 * trained.network.state_dict()[name] + 0.25 * first[name]
         torch.testing.assert_close(value, expected, msg=name)
     assert mixed.card.scores != trained.card.scores
+    assert f"Started from {model_file}, 25% of whose weights are mixed in." in mixed.card.data
+    assert f"Started from {model_file}." in trained.card.data
 
 
 def test_both_of_two_networks_start_from_one_that_refocuses(model_file: Path) -> None:

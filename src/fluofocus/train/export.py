@@ -151,7 +151,9 @@ def describe_data(config: TrainConfig) -> str:
     if config.stacks is not None:
         text += _describe_patches(config.stacks)
     if config.start_from is not None:
-        text += f" Started from {config.start_from}."
+        text += f" Started from {config.start_from}"
+        share = config.start_share
+        text += f", {share:.0%} of whose weights are mixed in." if share > 0 else "."
     return text
 
 
