@@ -53,7 +53,8 @@ def main() -> None:
     simulation, regression = config.simulation, config.training
     if simulation is None or not isinstance(regression, RegressionConfig):
         parser.error("it takes a training by regression on simulated pairs")
-    network = build_network(config.architecture, {}).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build_network(config.architecture, config.architecture_config)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     training = RegressionTraining(network, regression)
     optimizer = optimizer_of(network, regression)
     pairs = SimulatedPairs(
